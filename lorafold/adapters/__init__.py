@@ -1,0 +1,17 @@
+"""Files <-> Adapter: detection by tensor names, safe reading through memory maps, atomic writing.
+
+A format is one module here: importing it enters it in `FORMATS`.
+"""
+
+from __future__ import annotations
+
+from lorafold.adapters import kohya, peft
+from lorafold.adapters.adapter import Adapter as Adapter
+from lorafold.adapters.adapter import Module as Module
+from lorafold.adapters.finite import check_finite as check_finite
+from lorafold.adapters.reading import load as load
+from lorafold.adapters.registry import FORMATS as FORMATS
+from lorafold.adapters.registry import Format as Format
+from lorafold.adapters.writing import save as save
+
+__all__ = ["FORMATS", "Adapter", "Format", "Module", "check_finite", "kohya", "load", "peft", "save"]

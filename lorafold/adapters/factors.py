@@ -1,0 +1,107 @@
+"""Checked factors of one module, for every format that stores a pair of them.
+
+Shapes: m = out, n = in * prod(kernel), r = rank, d = number of kernel axes (0 for a linear layer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from lorafold.adapters.tensor_file import TensorFile
+from lorafold.errors import LorafoldError
+
+_FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+_EXPORT_AGAIN = "The file is damaged or incomplete: download or export it again."
+
+
+def floating(file: TensorFile, key: str) -> Tensor:
+    """The tensor `key`, which must be a non-empty float16, bfloat16, float32 or float64 one."""
+    tensor = file.tensors[key]
+    if tensor.dtype not in _FLOATS:
+        raise LorafoldError(
+            f"dtype {tensor.dtype}, expected float16, bfloat16, float32 or float64",
+            path=file.path,
+            key=key,
+            remedy="Export the adapter without quantisation.",
+        )
+    if tensor.numel() == 0:
+        raise LorafoldError(
+            f"empty, shape {tuple(tensor.shape)}",
+            path=file.path,
+            key=key,
+            remedy="Export it again; sharded training must gather its weights first.",
+        )
+    return tensor
+
+
+def check_complete(file: TensorFile, keys: Mapping[str, str], parts: Collection[str]) -> None:
+    """Raise LorafoldError unless a module, `keys` by part, has all of `parts`."""
+    missing = [part for part in parts if part not in keys]
+    if missing:
+        raise LorafoldError(
+            f"there is no {' and no '.join(missing)} of the same module",
+            path=file.path,
+            key=next(iter(keys.values())),
+            remedy=_EXPORT_AGAIN,
+        )
+
+
+def factor_pair(file: TensorFile, up_key: str, down_key: str) -> tuple[Tensor, Tensor]:
+    """Up (m, r), flattened, and down (r, in, *kernel) as in the file.
+
+    Raises:
+        LorafoldError: a dtype or shape that no LoRA factor has, or ranks that differ.
+    """
+    up, down = _factor(file, up_key), _factor(file, down_key)
+    if any(size != 1 for size in up.shape[2:]):
+        raise LorafoldError(
+            f"shape {tuple(up.shape)}, expected ones after the first two axes",
+            path=file.path,
+            key=up_key,
+            remedy="Only the down factor of a convolution may have a kernel; merge the other layers.",
+        )
+    if up.shape[1] != down.shape[0]:
+        raise LorafoldError(
+            f"rank {up.shape[1]} (shape {tuple(up.shape)}), but {down_key} has rank {down.shape[0]}",
+            path=file.path,
+            key=up_key,
+            remedy=_EXPORT_AGAIN,
+        )
+    return up.flatten(1), down
+
+
+def contract_tucker(file: TensorFile, mid_key: str, down: Tensor) -> Tensor:
+    """Down of a Tucker-decomposed convolution: A[a,i,k] = sum_b mid[a,b,k] down[b,i]; exact, of the same rank.
+
+    Args:
+        file: where `mid_key`, (r, r, *kernel), is.
+        mid_key: the core of the decomposition (LyCORIS `lora_mid`).
+        down: (r, in, 1, ...).
+
+    Returns:
+        (r, in, *kernel), float32 or wider.
+    """
+    mid, rank = _factor(file, mid_key), down.shape[0]
+    if mid.shape[:2] != (rank, rank) or any(size != 1 for size in down.shape[2:]):
+        raise LorafoldError(
+            f"shape {tuple(mid.shape)} does not fit lora_down of shape {tuple(down.shape)}",
+            path=file.path,
+            key=mid_key,
+            remedy=_EXPORT_AGAIN,
+        )
+    dtype = torch.promote_types(torch.promote_types(mid.dtype, down.dtype), torch.float32)
+    full = torch.einsum("abk,bi->aik", mid.flatten(2).to(dtype), down.flatten(1).to(dtype))
+    return full.reshape(rank, down.shape[1], *mid.shape[2:])
+
+
+def _factor(file: TensorFile, key: str) -> Tensor:
+    """A floating tensor of two axes, or up to three kernel axes more."""
+    tensor = floating(file, key)
+    if not 2 <= tensor.ndim <= 5:
+        raise LorafoldError(
+            f"shape {tuple(tensor.shape)}, expected 2 to 5 axes", path=file.path, key=key, remedy=_EXPORT_AGAIN
+        )
+    return tensor

@@ -1,0 +1,92 @@
+"""Safetensors files: read as views of a memory map, written with reproducible bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lorafold.errors import LorafoldError
+
+_DTYPE_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+    torch.complex64: "C64",
+}
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """An open safetensors file: its tensors are views of the memory map, in the order of the file."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, str]
+
+
+def open_tensors(path: Path) -> TensorFile:
+    """Map a safetensors file; the library checks header, dtypes, shapes and offsets against the file's size.
+
+    Raises:
+        LorafoldError: not readable, empty, truncated, or not a safetensors file.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise LorafoldError("the file is empty", path=path, remedy="Download or export it again.")
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.offset_keys()}
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise LorafoldError(
+            f"not a readable, complete safetensors file ({error})",
+            path=path,
+            remedy="Download or export it again (an interrupted download or a Git LFS pointer looks like this).",
+        ) from error
+    if not tensors:
+        raise LorafoldError("the file holds no tensors", path=path, remedy="Download or export it again.")
+    return TensorFile(path, tensors, metadata)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file: the same content gives the same bytes.
+
+    safetensors' own writer puts the metadata in random order. Larger dtypes come first, as there, so that every
+    tensor is aligned; otherwise the order of `tensors` is kept.
+    """
+    tensors = dict(sorted(tensors.items(), key=lambda item: -item[1].element_size()))
+    header = _header(tensors, metadata)
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little"))
+        file.write(header)
+        for tensor in tensors.values():
+            file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+
+
+def _header(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """JSON of dtype, shape and offsets of each tensor, padded with spaces to a multiple of 8 bytes."""
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    end = 0
+    for key, tensor in tensors.items():
+        start, end = end, end + tensor.nbytes
+        header[key] = {"dtype": _DTYPE_NAMES[tensor.dtype], "shape": [*tensor.shape], "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return text + b" " * (-len(text) % 8)

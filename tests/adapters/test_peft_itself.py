@@ -1,0 +1,79 @@
+"""PEFT loads what lorafold writes, and adds exactly Delta W: mixed ranks and scales, names that contain each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lorafold.adapters import Adapter, Module, load, save
+from tests.adapters.samples import normal, update
+
+peft = pytest.importorskip("peft")
+
+
+def base_model() -> nn.Module:
+    """Linear layers "fc" and "block.fc", a convolution and an embedding."""
+    torch.manual_seed(0)
+    block = nn.ModuleDict({"fc": nn.Linear(5, 7), "conv": nn.Conv2d(3, 4, (3, 2)), "pointwise": nn.Conv2d(3, 4, 1)})
+    return nn.ModuleDict({"fc": nn.Linear(5, 7), "block": block, "emb": nn.Embedding(11, 6)})
+
+
+def modules(biased: bool) -> dict[str, Module]:
+    """Different ranks and scales for all."""
+
+    def make(name: str, m: int, n: int, r: int, scale: float, **rest: object) -> Module:
+        bias = normal(m) if biased else None
+        return Module(name, normal(m, r), normal(r, n), scale, bias=bias, **rest)
+
+    made = [
+        make("fc", 7, 5, 3, 1.0),
+        make("block.fc", 7, 5, 2, 1.0),
+        make("block.conv", 4, 18, 2, -0.3, kernel=(3, 2), kind="conv"),
+        make("block.pointwise", 4, 3, 1, 1 / 3, kernel=(1, 1), kind="conv"),
+    ]
+    embedding = [] if biased else [make("emb", 6, 11, 2, 1.0, kind="embedding")]
+    return {module.name: module for module in made + embedding}
+
+
+def shaped(module: Module, weight: Tensor) -> Tensor:
+    """Delta W in the layout of the layer's weight."""
+    return (update(module).T if module.kind == "embedding" else update(module)).reshape(weight.shape)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_peft_adds_the_update(tmp_path: Path, biased: bool) -> None:
+    adapter = Adapter("peft", modules(biased))
+    before = base_model()
+    loaded = peft.PeftModel.from_pretrained(base_model(), str(save(adapter, tmp_path / "out")))
+    after = loaded.merge_and_unload()
+    for name, module in adapter.modules.items():
+        was, now = before.get_submodule(name), after.get_submodule(name)
+        torch.testing.assert_close(
+            now.weight.double(), was.weight.double() + shaped(module, was.weight), rtol=0, atol=1e-5
+        )
+        if module.bias is not None:
+            torch.testing.assert_close(now.bias, was.bias + module.scale * module.bias, rtol=0, atol=1e-6)
+
+
+def test_lorafold_reads_what_peft_writes(tmp_path: Path) -> None:
+    config = peft.LoraConfig(
+        r=3,
+        lora_alpha=5,
+        use_rslora=True,
+        target_modules=["fc", "conv", "emb"],
+        rank_pattern={"block.fc": 2},
+        alpha_pattern={"^fc": 7},
+        init_lora_weights=False,
+    )
+    model = peft.get_peft_model(base_model(), config)
+    model.save_pretrained(str(tmp_path))
+    adapter = load(tmp_path)
+    layers = {name: model.base_model.model.get_submodule(name) for name in adapter.modules}
+    assert set(layers) == {"fc", "block.fc", "block.conv", "emb"}
+    for name, layer in layers.items():
+        expected = layer.get_delta_weight("default").detach().double()
+        torch.testing.assert_close(shaped(adapter.modules[name], expected), expected, rtol=0, atol=1e-5)
+        assert adapter.modules[name].scale == pytest.approx(layer.scaling["default"], rel=1e-15)
