@@ -1,0 +1,32 @@
+"""Principal angles between subspaces: what every distance on the Grassmann manifold is a function of.
+
+Shapes: n = ambient dimension, k and l = dimensions of the two subspaces; leading dimensions are a batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def principal_angles(X: Tensor, Y: Tensor) -> Tensor:
+    """Principal angles in [0, π/2], ascending, accurate for small and for large angles alike.
+
+    cos θ are the singular values of Xᵀ Y, sin θ those of (I - X Xᵀ) Y for the Y of fewer columns, and
+    θ = atan2(sin, cos). The cosines alone lose half of the digits near 0, the sines alone near π/2.
+
+    Args:
+        X: (..., n, k) with orthonormal columns.
+        Y: (..., n, l) with orthonormal columns; leading dimensions broadcast against those of X.
+
+    Returns: (..., min(k, l)) in radians, float64 whatever the dtype of the frames; symmetric in X and Y.
+
+    Source: Björck & Golub, Math. Comp. 27 (1973); Knyazev & Argentati, SIAM J. Sci. Comput. 23 (2002).
+    """
+    if X.shape[-1] < Y.shape[-1]:
+        X, Y = Y, X
+    X, Y = X.double(), Y.double()
+    overlap = X.mT @ Y
+    cosines = torch.linalg.svdvals(overlap)  # descending, so that θ ascends
+    sines = torch.linalg.svdvals(Y - X @ overlap).flip(-1)
+    return torch.atan2(sines, cosines)
