@@ -1,0 +1,77 @@
+"""From merged factors to the merged adapter: biases, other tensors, metadata and configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lorafold.adapters import Adapter, Module
+from lorafold.adapters.metadata import merged_metadata
+from lorafold.errors import LorafoldError
+from lorafold.inputs import template
+
+Factors = Mapping[str, tuple[Tensor, Tensor]]
+
+
+def assemble(adapters: Sequence[Adapter], weights: Sequence[float], scale: float, factors: Factors) -> Adapter:
+    """The adapter whose modules are the given factors with scale 1, in the format of the first input.
+
+    Additive tensors are summed with the weights and `scale`; absolute ones are carried.
+
+    Args:
+        factors: up (m, r) and down (r, n) by module name, in the dtype to save.
+    """
+    first = adapters[0]
+    terms = [(adapter, scale * weight) for adapter, weight in zip(adapters, weights, strict=True)]
+    modules = {name: _module(template(name, adapters), terms, *pair) for name, pair in factors.items()}
+    return Adapter(
+        format=first.format,
+        modules=modules,
+        deltas=_deltas(terms),
+        extras=_extras(adapters),
+        metadata=merged_metadata(adapters, weights, [module.rank for module in modules.values()]),
+        config=first.config,
+    )
+
+
+def _module(like: Module, terms: Sequence[tuple[Adapter, float]], up: Tensor, down: Tensor) -> Module:
+    found = [(adapter.modules[like.name], weight) for adapter, weight in terms if like.name in adapter.modules]
+    biases = [weight * module.scale * module.bias.double() for module, weight in found if module.bias is not None]
+    bias = torch.stack(biases).sum(0).to(up.dtype) if biases else None
+    return replace(like, up=up, down=down, scale=1.0, bias=bias)
+
+
+def _deltas(terms: Sequence[tuple[Adapter, float]]) -> dict[str, Tensor]:
+    """Σ weight_i δ_i for every additive tensor, in the dtype of the first."""
+    found: dict[str, Tensor] = {}
+    for adapter, weight in terms:
+        for key, delta in adapter.deltas.items():
+            sofar = found.get(key, torch.zeros_like(delta))
+            if sofar.shape != delta.shape:
+                raise LorafoldError(
+                    f"shape {tuple(delta.shape)} here but {tuple(sofar.shape)} in another adapter",
+                    path=adapter.path,
+                    key=key,
+                    remedy="Merge adapters of one base model.",
+                )
+            found[key] = (sofar.double() + weight * delta.double()).to(sofar.dtype)
+    return found
+
+
+def _extras(adapters: Sequence[Adapter]) -> dict[str, Tensor]:
+    """Absolute tensors: carried where one adapter has them, or all that do agree."""
+    found: dict[str, Tensor] = {}
+    for adapter in adapters:
+        for key, extra in adapter.extras.items():
+            if key in found and not torch.equal(found[key], extra):
+                raise LorafoldError(
+                    "a full weight that differs between the adapters, so it can be neither carried nor merged",
+                    path=adapter.path,
+                    key=key,
+                    remedy="Remove it from all adapters but one (PEFT: modules_to_save, bias).",
+                )
+            found[key] = extra
+    return found

@@ -1,0 +1,74 @@
+"""Orthonormal bases from Gram matrices, rank-revealing and batched.
+
+b = modules, R = columns of X (some may be zero padding).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lorafold.batch import put
+
+# Directions of the column-normalised X below this singular value, relative to the largest, are rounding noise: of
+# float32 factors (6e-8) or of the Gram matrix itself (sqrt(eps) = 1.5e-8), with a margin.
+SPAN_TOLERANCE = 1e-6
+# Cholesky's basis is used while σ_min⁻² of the column-normalised X is below this: it is orthonormal to 1e-10 then.
+_WELL_CONDITIONED = 1e6
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Q = X T is orthonormal and X = Q `coords`; the columns of T of dropped directions are zero."""
+
+    transform: Tensor  # (b, R, R)  T
+    coords: Tensor  # (b, R, R)  QᵀX
+    dims: Tensor  # (b,)  dimension of span X
+    sound: Tensor  # (b,)  False where T is so large that Q needs a second pass
+
+    def then(self, refined: Basis) -> Basis:
+        """The basis of span X that `refined`, the basis of span Q, gives."""
+        return Basis(self.transform @ refined.transform, refined.coords @ self.coords, refined.dims, refined.sound)
+
+
+def orthonormal_basis(gram: Tensor) -> Basis:
+    """The basis of span X from G = XᵀX (b, R, R) in float64.
+
+    Columns are normalised first, D⁻¹GD⁻¹ with D² = diag G: what counts as noise then does not depend on the scale of
+    a column, as adapters of very different norms need (within a factor R of the best column scaling; van der Sluis
+    1969). Where L⁻¹ of the Cholesky factor shows that every direction is sound, T = D⁻¹L⁻ᵀ; elsewhere T comes from
+    the eigenvectors above SPAN_TOLERANCE.
+    """
+    norms = gram.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()  # (b, R)
+    present = (norms > 0).to(gram.dtype)
+    inverse = present / torch.where(norms > 0, norms, 1.0)
+    unit = gram * inverse[:, :, None] * inverse[:, None, :]
+    L, info = torch.linalg.cholesky_ex(unit + torch.diag_embed(1 - present))
+    Linv = torch.linalg.solve_triangular(
+        L, torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device), upper=False
+    )
+    basis = Basis(
+        transform=inverse[:, :, None] * Linv.mT * present[:, None, :],
+        coords=present[:, :, None] * L.mT * norms[:, None, :],
+        dims=present.sum(-1).to(torch.int64),
+        sound=(info == 0) & (Linv.square().sum((-2, -1)) < _WELL_CONDITIONED),
+    )
+    if bool(basis.sound.all()):
+        return basis
+    weak = (~basis.sound).nonzero().squeeze(-1)
+    return put(basis, weak, _eigen_basis(unit[weak], norms[weak], inverse[weak]))
+
+
+def _eigen_basis(unit: Tensor, norms: Tensor, inverse: Tensor) -> Basis:
+    eigenvalues, Z = torch.linalg.eigh(unit)
+    # strictly greater: of a zero matrix nothing is kept
+    kept = eigenvalues > SPAN_TOLERANCE**2 * eigenvalues[:, -1:]
+    root = torch.where(kept, eigenvalues, 1.0).sqrt()
+    return Basis(
+        transform=inverse[:, :, None] * Z * (kept / root)[:, None, :],
+        coords=(Z * (kept * root)[:, None, :]).mT * norms[:, None, :],
+        dims=kept.sum(-1),
+        sound=torch.zeros_like(kept[:, 0]),
+    )

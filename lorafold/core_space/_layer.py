@@ -1,0 +1,68 @@
+"""One module of the base model as all adapters see it, and the stacking of many of them.
+
+m = out, n = in, d = m or n, r_i = rank of adapter i (0 where it lacks the module), R = Σ slots.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Side = Literal["left", "right"]
+# How many numbers of stacked factors are held at a time: 64 MB in float64.
+_CHUNK = 2**23
+
+
+@dataclass(frozen=True)
+class Layer:
+    """ΔW_i = scale_i up_i down_i for every adapter i; a rank of 0 says that the adapter lacks the module."""
+
+    name: str
+    ups: tuple[Tensor, ...]  # (m, r_i)
+    downs: tuple[Tensor, ...]  # (r_i, n)
+    scales: tuple[float, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n)"""
+        return self.ups[0].shape[0], self.downs[0].shape[1]
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """r_i per adapter."""
+        return tuple(up.shape[1] for up in self.ups)
+
+    def tall(self, side: Side) -> tuple[Tensor, ...]:
+        """up_i (m, r_i) or down_iᵀ (n, r_i)."""
+        return self.ups if side == "left" else tuple(down.mT for down in self.downs)
+
+
+def chunks(layers: Sequence[Layer], side: Side, slots: Sequence[int]) -> Iterator[list[int]]:
+    """Positions of layers that share d, as many as may be stacked at a time."""
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for position, layer in enumerate(layers):
+        by_length[layer.shape[side == "right"]].append(position)
+    for length, positions in by_length.items():
+        step = max(1, _CHUNK // max(1, length * sum(slots)))
+        yield from (positions[i : i + step] for i in range(0, len(positions), step))
+
+
+def stack(layers: Sequence[Layer], side: Side, slots: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """The factors of layers that share d, side by side, adapter i in its slot, zero-padded.  (b, d, R)
+
+    The memory layout is that of the files, (b, m, R) for up and (b, R, n) for down.
+    """
+    length, width = layers[0].shape[side == "right"], sum(slots)
+    if side == "left":
+        out = torch.zeros(len(layers), length, width, dtype=dtype)
+    else:
+        out = torch.zeros(len(layers), width, length, dtype=dtype).mT
+    for row, layer in zip(out, layers, strict=True):
+        for slot, factor in zip(torch.split(row, list(slots), dim=1), layer.tall(side), strict=True):
+            slot[:, : factor.shape[1]] = factor
+    return out

@@ -1,0 +1,93 @@
+"""From adapters to layers: what belongs together, checked before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from lorafold.adapters import Adapter, Module, load
+from lorafold.core_space import Layer
+from lorafold.errors import LorafoldError
+
+
+def load_all(adapters: Sequence[str | Path | Adapter]) -> list[Adapter]:
+    """Read what is not an adapter yet; all of one format.
+
+    Raises:
+        LorafoldError: no adapter, or formats that have no names in common.
+    """
+    if isinstance(adapters, str | Path) or not adapters:
+        raise LorafoldError(f"adapters={adapters!r}, expected a list of at least one", remedy="For example [a, b].")
+    loaded = [item if isinstance(item, Adapter) else load(item) for item in adapters]
+    for other in loaded[1:]:
+        if other.format != loaded[0].format:
+            raise LorafoldError(
+                f"no common format: this adapter is {other.format}, {loaded[0].path} is {loaded[0].format}",
+                path=other.path,
+                remedy="Merge files of one format; their module names do not match otherwise.",
+            )
+    return loaded
+
+
+def line_up(adapters: Sequence[Adapter]) -> list[Layer]:
+    """Every module that any adapter has, in the order of the first adapter that has it.
+
+    Raises:
+        LorafoldError: adapters disagree on the shape of a module, or no adapter has any.
+    """
+    names = list(dict.fromkeys(name for adapter in adapters for name in adapter.modules))
+    if not names:
+        raise LorafoldError("no adapted module in any adapter", path=adapters[0].path, remedy="Is this a LoRA?")
+    return [_layer(name, adapters) for name in names]
+
+
+def template(name: str, adapters: Sequence[Adapter]) -> Module:
+    """The module as the first adapter that has it lays it out."""
+    return next(adapter.modules[name] for adapter in adapters if name in adapter.modules)
+
+
+def buckets(layers: Sequence[Layer]) -> Mapping[tuple[int, ...], list[int]]:
+    """Positions of the layers that share a slot layout: one batch each.
+
+    A missing adapter takes one (zero) column, so that no matrix is empty.
+    """
+    found: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for position, layer in enumerate(layers):
+        found[tuple(max(1, rank) for rank in layer.ranks)].append(position)
+    return found
+
+
+def _layer(name: str, adapters: Sequence[Adapter]) -> Layer:
+    first = template(name, adapters)
+    modules = [adapter.modules.get(name) for adapter in adapters]
+    for adapter, module in zip(adapters, modules, strict=True):
+        if module is not None and not _fits(first, module):
+            raise LorafoldError(
+                f"ΔW is {_describe(module)} here but {_describe(first)} in another adapter",
+                path=adapter.path,
+                key=name,
+                remedy="These adapters are for different base models; merge adapters of one base model.",
+            )
+    m, n = first.shape
+    empty = torch.zeros(m, 0), torch.zeros(0, n)
+    return Layer(
+        name,
+        ups=tuple(empty[0] if module is None else module.up for module in modules),
+        downs=tuple(empty[1] if module is None else module.down for module in modules),
+        scales=tuple(0.0 if module is None else module.scale for module in modules),
+    )
+
+
+def _fits(first: Module, module: Module) -> bool:
+    """Equal shapes; a 1 x 1 convolution also faces a linear layer."""
+    kernels = [kernel for kernel in (first.kernel, module.kernel) if math.prod(kernel) != 1]
+    return first.shape == module.shape and len(set(kernels)) <= 1 and (first.kind, module.kind).count("embedding") != 1
+
+
+def _describe(module: Module) -> str:
+    kernel = "x".join(map(str, module.kernel))
+    return f"{module.shape[0]} x {module.shape[1]} ({module.kind}{f' {kernel}' if kernel else ''})"

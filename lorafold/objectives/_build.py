@@ -1,0 +1,71 @@
+"""From a problem and the user's choice to the objective that the solvers see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lorafold.errors import LorafoldError
+from lorafold.objectives._distance import DISTANCES
+from lorafold.objectives._objective import Objective
+from lorafold.objectives._reconstruction import targets
+from lorafold.problem import Problem
+
+
+def build(
+    problem: Problem,
+    rank: int,
+    *,
+    subspace_weight: float,
+    reconstruction_weight: float,
+    distance: str,
+    reconstruction: str,
+    directions: int | float | str,
+) -> Objective:
+    """F = subspace_weight Σ ŵ_i [δ(U,U_i) + δ(V,V_i)] / 2 + reconstruction_weight ρ(U, V).
+
+    Args:
+        problem: the adapters' updates.
+        rank: r, the number of columns of U and V.
+        subspace_weight, reconstruction_weight: >= 0.
+        distance: a key of `DISTANCES`.
+        reconstruction: "mean" or "each".
+        directions: which leading singular directions of ΔW_i make its point: "all" (numerical rank), a count
+            >= 1, or an energy fraction in (0, 1).
+    """
+    if distance not in DISTANCES:
+        raise LorafoldError(f"unknown distance {distance!r}", remedy=f"Choose one of {', '.join(DISTANCES)}.")
+    matrices, constant = targets(problem, reconstruction)
+    left, right, dims = _points(problem, directions)
+    return Objective(
+        DISTANCES[distance],
+        rank,
+        left,
+        right,
+        dims,
+        problem.shares * (subspace_weight / 2),
+        matrices * reconstruction_weight**0.5,
+        constant * reconstruction_weight,
+    )
+
+
+def _points(problem: Problem, directions: int | float | str) -> tuple[Tensor, Tensor, Tensor]:
+    """The frames of the leading singular directions, and how many there are."""
+    if directions == "all":
+        return problem.left, problem.right, problem.dims
+    Q, sigma, Rt = torch.linalg.svd(problem.core)  # singular values past dims are zero
+    dims = torch.minimum(_count(sigma.square(), directions), problem.dims)
+    keep = (torch.arange(sigma.shape[-1], device=dims.device) < dims[..., None])[..., None, :]
+    return problem.left @ (Q * keep), problem.right @ (Rt.mT * keep), dims
+
+
+def _count(energy: Tensor, directions: int | float | str) -> Tensor:
+    """How many of the sorted energies (b, N, K) to keep.  (b, N)"""
+    if isinstance(directions, int) and directions >= 1:
+        return torch.full(energy.shape[:-1], directions, device=energy.device)
+    if isinstance(directions, float) and 0 < directions < 1:
+        return (energy.cumsum(-1) < directions * energy.sum(-1, keepdim=True)).sum(-1) + 1
+    raise LorafoldError(
+        f"directions={directions!r}, expected 'all', a count >= 1 or an energy fraction in (0, 1)",
+        remedy="For example objective.directions=all.",
+    )

@@ -1,0 +1,67 @@
+"""The registry of subspace distances, as functions of the overlap O_i = U_iᵀU.
+
+b = modules, N = adapters, K = directions per adapter (zero-padded), r = rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Stiffness = Callable[[Tensor, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A scaled distance δ(U, U_i): 0 when one subspace contains the other, 1 when they are orthogonal.
+
+    `evaluate(overlap, dims)` takes O_i (b, N, K, r), whose rows from dims_i on are zero, and dims (b, N); it
+    returns δ (b, N) and its slope dδ/dO_i (b, N, K, r).
+
+    `stiffness(shared, rank)` is given for quadratic distances, δ = a (min(r, k_i) - ‖O_i‖²): the numbers a (b, N).
+    With it the best U for a fixed V is an eigenspace.
+
+    `shift(rank)` is a number s >= 0 for which s ‖O‖² - δ(O) is convex in O. On orthonormal U the term s ‖U‖² is
+    constant, so the minorise-maximise step of the alternating solver is monotone (solvers/_sweep.py).
+    """
+
+    name: str
+    evaluate: Evaluate
+    stiffness: Stiffness | None = None
+    shift: Callable[[int], float] = lambda rank: 0.0
+
+
+DISTANCES: dict[str, Distance] = {}
+
+
+def spectral_distance(name: str, *, shift: Callable[[int], float]) -> Callable[[Evaluate], Evaluate]:
+    """Register an `evaluate` function of the singular values of O."""
+
+    def register(evaluate: Evaluate) -> Evaluate:
+        DISTANCES[name] = Distance(name, evaluate, shift=shift)
+        return evaluate
+
+    return register
+
+
+def quadratic_distance(name: str) -> Callable[[Stiffness], Stiffness]:
+    """Register δ = a (min(r, k_i) - ‖O_i‖²) by its stiffness a; -δ is convex in O."""
+
+    def register(stiffness: Stiffness) -> Stiffness:
+        def evaluate(overlap: Tensor, dims: Tensor) -> tuple[Tensor, Tensor]:
+            shared = shared_dims(overlap, dims)
+            a = stiffness(shared, overlap.shape[-1])
+            return a * (shared - overlap.square().sum((-2, -1))), overlap * (-2 * a[..., None, None])
+
+        DISTANCES[name] = Distance(name, evaluate, stiffness)
+        return stiffness
+
+    return register
+
+
+def shared_dims(overlap: Tensor, dims: Tensor) -> Tensor:
+    """min(r, k_i): how many principal angles U and U_i have.  (b, N)"""
+    return dims.clamp_max(overlap.shape[-1]).to(overlap.dtype)

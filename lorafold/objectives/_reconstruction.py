@@ -1,0 +1,45 @@
+"""Reconstruction loss with the middle factor eliminated: ρ = constant - Σ_j ‖UᵀT_jV‖².
+
+b = modules, J = targets, p / q = left / right dimension.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lorafold.errors import LorafoldError
+from lorafold.problem import Problem
+
+
+def _mean(problem: Problem) -> tuple[Tensor, Tensor]:
+    target = problem.target()[:, None]
+    return target, torch.ones_like(problem.weights[:, :1])
+
+
+def _each(problem: Problem) -> tuple[Tensor, Tensor]:
+    return problem.updates(), problem.shares
+
+
+RECONSTRUCTIONS = {"mean": _mean, "each": _each}
+
+
+def targets(problem: Problem, kind: str) -> tuple[Tensor, Tensor]:
+    """The T_j of a reconstruction loss and its value at UᵀT_jV = 0.
+
+    mean: ρ = ‖M - UUᵀMVVᵀ‖² / ‖M‖², M = Σ w_i ΔW_i (Eckart-Young when it stands alone)
+    each: ρ = Σ ŵ_i ‖ΔW_i - UUᵀΔW_iVVᵀ‖² / ‖ΔW_i‖² (the Tucker-2 loss)
+
+    Each is constant - Σ_j ‖UᵀT_jV‖² with T_j the matrices scaled by √(share_j) / ‖·‖. A zero matrix is left out: it
+    is reconstructed by any subspace.
+
+    Returns:
+        T (b, J, p, q) and the constant (b,).
+    """
+    if kind not in RECONSTRUCTIONS:
+        raise LorafoldError(f"unknown reconstruction {kind!r}", remedy=f"Choose one of {', '.join(RECONSTRUCTIONS)}.")
+    matrices, shares = RECONSTRUCTIONS[kind](problem)
+    norms = torch.linalg.matrix_norm(matrices)  # (b, J)
+    present = norms > 0
+    factor = torch.where(present, shares.sqrt() / norms, 0.0)
+    return matrices * factor[..., None, None], (shares * present).sum(-1)

@@ -1,0 +1,55 @@
+"""The merge problem of a batch of modules, in any coordinates: full space or core space.
+
+b = modules, N = adapters, p / q = left / right dimension, K = directions per adapter (zero-padded), r = rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Problem:
+    """N updates per module, each as orthonormal frames and a small matrix: ΔW_i = U_i C_i V_iᵀ.
+
+    Columns of the frames (and rows and columns of `core`) from `dims` on are zero: an adapter that lacks the
+    module, or whose update is zero there, has `dims` = 0.
+    """
+
+    left: Tensor  # (b, N, p, K)  U_i
+    right: Tensor  # (b, N, q, K)  V_i
+    core: Tensor  # (b, N, K, K)  C_i
+    dims: Tensor  # (b, N)  numerical rank of ΔW_i
+    weights: Tensor  # (b, N)  w_i, signed
+
+    @property
+    def shares(self) -> Tensor:
+        """ŵ_i = |w_i| / Σ|w_i| over the adapters whose update is not zero; all zero if there is none.  (b, N)"""
+        size = self.weights.abs() * (self.dims > 0)
+        return size / size.sum(-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
+
+    @property
+    def energies(self) -> Tensor:
+        """‖ΔW_i‖².  (b, N)"""
+        return self.core.square().sum((-2, -1))
+
+    def updates(self) -> Tensor:
+        """ΔW_i in these coordinates.  (b, N, p, q)"""
+        return self.left @ self.core @ self.right.mT
+
+    def target(self) -> Tensor:
+        """M = Σ w_i ΔW_i.  (b, p, q)"""
+        weighted = self.weights[..., None, None] * self.core
+        return _side_by_side(self.left @ weighted) @ _side_by_side(self.right).mT
+
+    def coordinates(self, left: Tensor, right: Tensor) -> Tensor:
+        """UᵀΔW_iV for U (b, p, r) and V (b, q, r).  (b, N, r, r)"""
+        return (left.mT[:, None] @ self.left) @ self.core @ (self.right.mT @ right[:, None])
+
+
+def _side_by_side(frames: Tensor) -> Tensor:
+    """(b, N, p, K) -> (b, p, N K)"""
+    return frames.transpose(1, 2).flatten(2)

@@ -1,0 +1,58 @@
+"""What a solver returns: subspaces with a certificate.
+
+b = modules, p / q = left / right dimension, r = rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lorafold.objectives import Evaluation, Objective
+
+
+@dataclass(frozen=True)
+class Point:
+    """(U, V) of every module with F and the relative norm of its Riemannian gradient there."""
+
+    left: Tensor  # U (b, p, r)
+    right: Tensor  # V (b, q, r)
+    value: Tensor  # F (b,)
+    gradient_norm: Tensor  # ‖grad F‖ / ‖∇F‖, in [0, 1] (b,)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The subspaces found, and how far they can be trusted."""
+
+    left: Tensor  # U (b, p, r)
+    right: Tensor  # V (b, q, r)
+    value: Tensor  # F (b,)
+    value_start: Tensor  # F at the solver's start (b,)
+    gradient_norm: Tensor  # relative (b,)
+    iterations: Tensor  # (b,)
+    converged: Tensor  # gradient_norm <= tol (b,)
+
+
+def point(objective: Objective, left: Tensor, right: Tensor) -> Point:
+    """Evaluate F and its certificate at U = left, V = right."""
+    evaluation = objective.evaluate(left, right)
+    return Point(left, right, evaluation.value, relative_gradient_norm(left, right, evaluation))
+
+
+def relative_gradient_norm(left: Tensor, right: Tensor, evaluation: Evaluation) -> Tensor:
+    """‖((I-UUᵀ) ∂F/∂U, (I-VVᵀ) ∂F/∂V)‖ / ‖(∂F/∂U, ∂F/∂V)‖: the sine of the angle to stationarity; 0 if F is flat.
+
+    It does not change with the scale of F. For the quadratic distances it is the relative residual of the
+    eigenvalue problem K(V)U = UΛ.  (b,)
+    """
+    whole = evaluation.left.square().sum((1, 2)) + evaluation.right.square().sum((1, 2))
+    tangent = _horizontal(left, evaluation.left).square().sum((1, 2))
+    tangent = tangent + _horizontal(right, evaluation.right).square().sum((1, 2))
+    return torch.where(whole > 0, tangent / whole, 0.0).sqrt()
+
+
+def _horizontal(frame: Tensor, gradient: Tensor) -> Tensor:
+    return gradient - frame @ (frame.mT @ gradient)
