@@ -4,7 +4,8 @@ Shapes: n = ambient dimension, k = columns; leading dimensions are a batch.
 
 It is the retraction of the Grassmann manifold, so it runs once per optimiser step on whole batches. There Xᵀ X
 is close to the identity, and a few k x k products (coupled Newton-Schulz) replace the eigendecomposition, for
-which torch loops over LAPACK on a CPU: at (264, 32, 32) in float64 on two cores 1-5 ms instead of 20-60 ms.
+which torch loops over LAPACK on a CPU: at (264, 32, 32) on two cores 0.4-2 ms in float32 and 2-5 ms in float64
+instead of 16-20 ms.
 """
 
 from __future__ import annotations

@@ -132,7 +132,6 @@ class Grassmann(Manifold):
     ) -> ManifoldTensor:
         """The span of the first k unit vectors; `seed` is ignored."""
         n, k = size2shape(*size)[-2:]
-        self._assert_check_shape(size2shape(*size), "x")
         point = torch.eye(n, k, dtype=dtype, device=device).expand(*size).clone()
         return ManifoldTensor(point, manifold=self)
 

@@ -5,117 +5,71 @@ b = modules, p / q = left / right dimension, r = rank.
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 
 import torch
 from torch import Tensor
 
 from lorafold.batch import put, take
 from lorafold.objectives import Objective
-from lorafold.solvers._alternating import alternating
+from lorafold.solvers._alternating import settle, start
 from lorafold.solvers._manifolds import manifold as manifold_of
 from lorafold.solvers._registry import solver
-from lorafold.solvers._solution import Point, Solution, point
+from lorafold.solvers._solution import Point, Solution, point, solution
 
-# Steps between two looks at the objective.
-_STRIDE = 10
+# Steps per cycle of the learning rate.
+_CYCLE = 200
 
 
 @solver("riemannian_adam")
 def riemannian_adam(
     objective: Objective, *, manifold: str, tol: float, max_steps: int, learning_rate: float, start_sweeps: int
 ) -> Solution:
-    """geoopt's RiemannianAdam for the modules that the alternating solver leaves unconverged.
+    """geoopt's RiemannianAdam for the modules that alternating sweeps leave unconverged.
 
-    Adam's second moment is one number per matrix, so a step moves each subspace by about `learning_rate` radians
-    whatever the scale of F (Bécigneul & Ganea 2019). Every few steps a module whose objective has risen goes back to
-    its best point with half the learning rate; so the result is never worse than the start.
+    Adam's second moment is one number per matrix, so a step moves each subspace by about the learning rate in radians
+    whatever the scale of F (Bécigneul & Ganea 2019): it walks off the saddle points at which sweeps linger. Within
+    a cycle the rate falls along a cosine; after it, sweeps settle what it found. A module keeps a cycle's result if
+    its objective fell, otherwise it starts over with half the rate; so the result is never worse than the start.
 
     Args:
         manifold: a name in `MANIFOLDS`.
         tol: bound on the relative Riemannian gradient norm.
         max_steps: give up on a module after so many; it is then reported as not converged.
-        learning_rate: radians per step at the start.
-        start_sweeps: at most so many alternating sweeps before.
+        learning_rate: radians per step at the start of a cycle.
+        start_sweeps: at most so many alternating sweeps before, and after each cycle; 0 for Adam alone.
     """
-    begun = alternating(objective, tol=tol, max_sweeps=start_sweeps)
-    open_rows = (~begun.converged).nonzero().squeeze(-1)
-    if not len(open_rows) or not max_steps:
-        return begun
-    best, steps = _descend(take(objective, open_rows), take(begun, open_rows), manifold, tol, max_steps, learning_rate)
-    found = replace(
-        take(begun, open_rows),
-        left=best.left,
-        right=best.right,
-        value=best.value,
-        gradient_norm=best.gradient_norm,
-        iterations=begun.iterations[open_rows] + steps,
-        converged=best.gradient_norm <= tol,
-    )
-    return put(begun, open_rows, found)
-
-
-def _descend(
-    objective: Objective, begun: Solution, manifold: str, tol: float, max_steps: int, learning_rate: float
-) -> tuple[Point, Tensor]:
-    """The best point of every module and the steps that it took.  (b,)"""
-    best = Point(begun.left, begun.right, begun.value, begun.gradient_norm)
-    steps = torch.zeros_like(begun.iterations)
-    active = torch.arange(len(steps), device=steps.device)
-    rates = torch.full_like(begun.value, learning_rate)[:, None, None]
-    walk = _Walk(objective, best, rates, manifold)
-    for _ in range(0, max_steps, _STRIDE):
-        here = walk.stride()
-        known = take(best, active)
-        better = here.value <= known.value
-        best = put(best, active[better], take(here, better))
-        steps[active] += _STRIDE
-        walk.restart(~better, known)
-        going = torch.where(better, here.gradient_norm, known.gradient_norm) > tol
-        if not bool(going.any()):
+    first = start(objective)
+    best, iterations = settle(objective, first, tol, start_sweeps)
+    rates = torch.full_like(first.value, learning_rate)
+    for done in range(0, max_steps, _CYCLE):
+        rows = (best.gradient_norm > tol).nonzero().squeeze(-1)
+        if not len(rows):
             break
-        if int(going.sum()) <= 0.8 * len(active):
-            active = active[going]
-            walk = walk.only(going)
-    return best, steps
+        part, known = take(objective, rows), take(best, rows)
+        steps = min(_CYCLE, max_steps - done)
+        walked = _walk(part, known, rates[rows], manifold, steps)
+        found, sweeps = settle(part, walked, tol, start_sweeps)
+        better = found.value <= known.value
+        best = put(best, rows[better], take(found, better))
+        rates[rows[~better]] /= 2
+        iterations[rows] += steps + sweeps
+    return solution(best, first.value, iterations, tol)
 
 
-class _Walk:
-    """The optimiser with its parameters: the one place of mutable state."""
+def _walk(objective: Objective, at: Point, rates: Tensor, manifold: str, steps: int) -> Point:
+    """One cycle of RiemannianAdam with closed gradients, from `at`, with one learning rate per module (b,)."""
+    # imported here: most merges converge before they need it
+    from geoopt import ManifoldParameter
+    from geoopt.optim import RiemannianAdam
 
-    def __init__(self, objective: Objective, at: Point, rates: Tensor, manifold: str) -> None:
-        from geoopt import ManifoldParameter
-        from geoopt.optim import RiemannianAdam
-
-        self.objective, self.rates, self.manifold = objective, rates, manifold
-        space = manifold_of(manifold)
-        self.left = ManifoldParameter(at.left.clone(), manifold=space)
-        self.right = ManifoldParameter(at.right.clone(), manifold=space)
-        self.optimizer = RiemannianAdam([self.left, self.right], lr=1.0)
-        self.optimizer.param_groups[0]["lr"] = rates  # (b, 1, 1): one learning rate per module
-
-    def stride(self) -> Point:
-        """_STRIDE steps with closed gradients."""
-        for _ in range(_STRIDE):
-            evaluation = self.objective.evaluate(self.left.detach(), self.right.detach())
-            self.left.grad, self.right.grad = evaluation.left, evaluation.right
-            self.optimizer.step()
-        return point(self.objective, self.left.detach(), self.right.detach())
-
-    def restart(self, where: Tensor, at: Point) -> None:
-        """Put the modules `where` back to `at`, without momentum, at half the learning rate."""
-        mask = where[:, None, None]
-        self.rates.mul_(torch.where(mask, 0.5, 1.0))
-        with torch.no_grad():
-            for parameter, value in ((self.left, at.left), (self.right, at.right)):
-                parameter.copy_(torch.where(mask, value, parameter))
-                self.optimizer.state[parameter]["exp_avg"].mul_(~mask)
-
-    def only(self, rows: Tensor) -> _Walk:
-        """The walk of some modules, with their momentum."""
-        here = Point(self.left.detach()[rows], self.right.detach()[rows], self.rates, self.rates)
-        walk = _Walk(take(self.objective, rows), here, self.rates[rows], self.manifold)
-        for old, new in ((self.left, walk.left), (self.right, walk.right)):
-            state = self.optimizer.state[old]
-            walk.optimizer.state[new] = {k: v[rows] if isinstance(v, Tensor) else v for k, v in state.items()}
-        return walk
+    space = manifold_of(manifold)
+    left, right = (ManifoldParameter(frame.clone(), manifold=space) for frame in (at.left, at.right))
+    optimizer = RiemannianAdam([left, right], lr=1.0)
+    for step in range(steps):
+        evaluation = objective.evaluate(left.detach(), right.detach())
+        left.grad, right.grad = evaluation.left, evaluation.right
+        falling = (1 + math.cos(math.pi * step / steps)) / 2
+        optimizer.param_groups[0]["lr"] = (falling * rates)[:, None, None]
+        optimizer.step()
+    return point(objective, left.detach(), right.detach())

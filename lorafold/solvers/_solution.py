@@ -42,6 +42,11 @@ def point(objective: Objective, left: Tensor, right: Tensor) -> Point:
     return Point(left, right, evaluation.value, relative_gradient_norm(left, right, evaluation))
 
 
+def solution(at: Point, value_start: Tensor, iterations: Tensor, tol: float) -> Solution:
+    """A point with its history; it converged where its certificate holds."""
+    return Solution(at.left, at.right, at.value, value_start, at.gradient_norm, iterations, at.gradient_norm <= tol)
+
+
 def relative_gradient_norm(left: Tensor, right: Tensor, evaluation: Evaluation) -> Tensor:
     """‖((I-UUᵀ) ∂F/∂U, (I-VVᵀ) ∂F/∂V)‖ / ‖(∂F/∂U, ∂F/∂V)‖: the sine of the angle to stationarity; 0 if F is flat.
 

@@ -18,7 +18,7 @@ def sweep(objective: Objective, left: Tensor, right: Tensor) -> tuple[Tensor, Te
     return left, _improve(objective.transposed, right, left)
 
 
-def start(objective: Objective) -> tuple[Tensor, Tensor]:
+def closed_form_start(objective: Objective) -> tuple[Tensor, Tensor]:
     """Top eigenvectors of the chordal form plus Σ_j T_jT_jᵀ: the solution if either term stands alone.
 
     For the chordal distance with reconstruction_weight = 0 this is the flag (extrinsic) mean, and with

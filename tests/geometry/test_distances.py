@@ -120,6 +120,11 @@ def test_nearby_subspaces_to_relative_precision(name, theta):
     assert value == pytest.approx(theta, rel=max(1e-15, theta**2))
 
 
+def test_logarithms_of_nearly_orthogonal_directions():
+    theta = torch.tensor([math.pi / 2 - 1e-6], dtype=torch.float64)
+    assert float(DISTANCES["martin"](theta)) == pytest.approx(math.sqrt(-2 * math.log(math.sin(1e-6))), rel=1e-10)
+
+
 def test_products_of_many_cosines_do_not_underflow():
     theta = torch.full((768,), 1.5, dtype=torch.float64)
     assert float(DISTANCES["martin"](theta)) == pytest.approx(math.sqrt(-2 * 768 * math.log(math.cos(1.5))), rel=1e-13)

@@ -190,6 +190,12 @@ def test_checks_tell_points_and_tangent_vectors_from_others(case):
         check.assert_check_point(torch.zeros(5, 10))
 
 
+@pytest.mark.parametrize("method", ["random", "origin"])
+def test_no_point_has_more_columns_than_rows(case, method):
+    with pytest.raises(ValueError, match="got 10 </= 5"):
+        getattr(case.manifold, method)(5, 10)
+
+
 @pytest.mark.parametrize("make", PLAIN)
 def test_names(make):
     assert repr(make()) == {Grassmann: "Grassmann manifold", GrassmannExact: "Grassmann(exact) manifold"}[make]
