@@ -1,19 +1,30 @@
-"""Frozen dataclasses whose tensor fields share the leading dimension b: one row per module of a batch."""
+"""Frozen dataclasses whose tensors share the leading dimension b: one row per module of a batch.
+
+A field may also be such a dataclass itself; fields of other types are kept as they are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 Record = TypeVar("Record")
 
 
-def map_tensors(record: Record, change: Callable[[Tensor], Tensor]) -> Record:
-    """The record with `change` applied to each tensor field; other fields are kept."""
-    return replace(record, **{name: change(value) for name, value in _tensors(record)})  # type: ignore[type-var]
+def map_tensors(record: Record, change: Callable[..., Tensor], *others: Record) -> Record:
+    """The record with `change(tensor, *tensors of the others)` for each tensor."""
+    changed: dict[str, Any] = {}
+    for field in fields(record):  # type: ignore[arg-type]
+        value, *rest = (getattr(each, field.name) for each in (record, *others))
+        if isinstance(value, Tensor):
+            changed[field.name] = change(value, *rest)
+        elif is_dataclass(value):
+            changed[field.name] = map_tensors(value, change, *rest)
+    return replace(record, **changed)  # type: ignore[type-var]
 
 
 def take(record: Record, index: Tensor) -> Record:
@@ -22,19 +33,10 @@ def take(record: Record, index: Tensor) -> Record:
 
 
 def put(record: Record, index: Tensor, rows: Record) -> Record:
-    """The record with its rows `index` replaced."""
-    new = dict(_tensors(rows))
-    return replace(
-        record,  # type: ignore[type-var]
-        **{name: value.index_put((index,), new[name].to(value.dtype)) for name, value in _tensors(record)},
-    )
+    """The record with its rows `index` (integers) replaced."""
+    return map_tensors(record, lambda value, new: value.index_copy(0, index, new.to(value.dtype)), rows)
 
 
-def to_floating(record: Record, dtype: Any) -> Record:
+def to_floating(record: Record, dtype: torch.dtype) -> Record:
     """The record with its floating-point tensors in another dtype."""
     return map_tensors(record, lambda value: value.to(dtype) if value.is_floating_point() else value)
-
-
-def _tensors(record: Any) -> list[tuple[str, Tensor]]:
-    pairs = [(field.name, getattr(record, field.name)) for field in fields(record)]
-    return [(name, value) for name, value in pairs if isinstance(value, Tensor)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -50,8 +50,8 @@ def template(name: str, adapters: Sequence[Adapter]) -> Module:
     return next(adapter.modules[name] for adapter in adapters if name in adapter.modules)
 
 
-def buckets(layers: Sequence[Layer]) -> Mapping[tuple[int, ...], list[int]]:
-    """Positions of the layers that share a slot layout: one batch each.
+def buckets(layers: Sequence[Layer]) -> dict[tuple[int, ...], list[int]]:
+    """Slot layouts with the positions of the layers that share them.
 
     A missing adapter takes one (zero) column, so that no matrix is empty.
     """
@@ -59,6 +59,16 @@ def buckets(layers: Sequence[Layer]) -> Mapping[tuple[int, ...], list[int]]:
     for position, layer in enumerate(layers):
         found[tuple(max(1, rank) for rank in layer.ranks)].append(position)
     return found
+
+
+def pieces(layers: Sequence[Layer], most: int) -> list[tuple[tuple[int, ...], list[int]]]:
+    """The buckets in parts of at most so many layers, as equal in number as can be."""
+    return [(slots, part) for slots, positions in buckets(layers).items() for part in _split(positions, most)]
+
+
+def _split(positions: list[int], most: int) -> list[list[int]]:
+    count = math.ceil(len(positions) / most)
+    return [positions[i::count] for i in range(count)]
 
 
 def _layer(name: str, adapters: Sequence[Adapter]) -> Layer:

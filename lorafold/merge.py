@@ -5,8 +5,10 @@ b = modules, N = adapters, R = core dimension, r = rank.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,19 @@ from torch import Tensor
 
 from lorafold.adapters import Adapter, check_finite
 from lorafold.assemble import assemble
-from lorafold.core_space import RANK_TOLERANCE, CoreBatch, Layer, NonFiniteError, lift, reduce_layers
-from lorafold.inputs import buckets, line_up, load_all
+from lorafold.core_space import RANK_TOLERANCE, Layer, NonFiniteError, lift, reduce_layers
+from lorafold.inputs import line_up, load_all, pieces
 from lorafold.measure import measure
 from lorafold.metrics import MergedBatch, merge_metrics
+from lorafold.parallel import map_pieces
 from lorafold.plan import Plan, make_plan
 from lorafold.settings import Settings
 from lorafold.solvers import Solution
 from lorafold.stopwatch import Stopwatch
 
 Progress = Callable[[str, int, int], None]
+# Modules per piece of work: on a CPU few enough to stay in its cache.
+_MOST = {"cpu": 32, "cuda": 4096}
 # Of a combined core: singular values below this, relative to the inputs, are what cancellation leaves.
 _CANCELLED = 1e-12
 
@@ -58,68 +63,79 @@ def merge(
     Args:
         adapters: files, folders or adapters in memory, all of one format.
         settings: see `Settings`.
-        progress: called as progress(stage, done, total), in modules; stages are gram, solve and lift.
+        progress: called as progress(stage, done, total), in modules.
         changes: fields of `Settings` to replace, e.g. rank=16, objective="geodesic".
 
     Raises:
         LorafoldError: a mistake in the settings or in a file.
     """
-    tell = progress or (lambda stage, done, total: None)
     clock = Stopwatch()
     plan = make_plan(replace(settings or Settings(), **changes), len(adapters))
     with clock("read"):
         inputs = load_all(adapters)
         layers = line_up(inputs)
     dtype = plan.dtype or next(iter(inputs[0].modules.values())).up.dtype
+    work = partial(_merge_piece, layers=layers, plan=plan, dtype=dtype)
     factors: dict[str, tuple[Tensor, Tensor]] = {}
     batches = []
-    for slots, rows in buckets(layers).items():
-        batch = _reduce([layers[i] for i in rows], slots, plan, inputs, clock)
-        tell("gram", len(factors) + len(rows), len(layers))
-        merged, pairs = _merge_batch(batch, plan, dtype, clock)
-        tell("lift", len(factors) + len(rows), len(layers))
-        batches.append(merged)
-        factors |= pairs
-    in_order = {layer.name: factors[layer.name] for layer in layers}
-    return MergeResult(
-        assemble(inputs, plan.weights, plan.scale, in_order), tuple(inputs), tuple(batches), dict(clock.seconds)
-    )
-
-
-def _reduce(
-    layers: Sequence[Layer], slots: Sequence[int], plan: Plan, inputs: Sequence[Adapter], clock: Stopwatch
-) -> CoreBatch:
-    weights = torch.tensor(plan.weights, dtype=torch.float64, device=plan.device).expand(len(layers), -1)
     try:
-        with clock("gram"):
-            return reduce_layers(layers, slots, weights)
+        with clock("merge"):
+            for batch in map_pieces(work, pieces(layers, _MOST[plan.device.type]), plan.device):
+                batches.append(batch.report)
+                factors |= batch.factors
+                if progress:
+                    progress("merge", len(factors), len(layers))
     except NonFiniteError:
         for adapter in inputs:
             check_finite(adapter)  # names the file and the key
         raise
+    in_order = {layer.name: factors[layer.name] for layer in layers}
+    merged = assemble(inputs, plan.weights, plan.scale, in_order)
+    return MergeResult(merged, tuple(inputs), tuple(batches), _stages(clock.seconds, batches))
 
 
-def _merge_batch(
-    batch: CoreBatch, plan: Plan, dtype: torch.dtype, clock: Stopwatch
-) -> tuple[MergedBatch, dict[str, tuple[Tensor, Tensor]]]:
-    problem = batch.problem
-    rank = min(plan.rank or sum(batch.slots), sum(batch.slots))
+def _stages(seconds: Mapping[str, float], batches: Sequence[MergedBatch]) -> dict[str, float]:
+    """Wall-clock seconds per stage; those of parallel work in the shares of what its threads spent."""
+    spent: Counter[str] = Counter()
+    for batch in batches:
+        spent.update(batch.seconds)
+    return {"read": seconds["read"]} | {k: seconds["merge"] * v / spent.total() for k, v in spent.items()}
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """One piece of the work, done."""
+
+    report: MergedBatch
+    factors: dict[str, tuple[Tensor, Tensor]]
+
+
+def _merge_piece(
+    piece: tuple[tuple[int, ...], list[int]], layers: Sequence[Layer], plan: Plan, dtype: torch.dtype
+) -> _Merged:
+    clock = Stopwatch()
+    slots, rows = piece
+    rank = min(plan.rank or sum(slots), sum(slots))
+    with clock("gram"):
+        weights = torch.tensor(plan.weights, dtype=torch.float64, device=plan.device).expand(len(rows), -1)
+        batch = reduce_layers([layers[i] for i in rows], slots, weights)
     with clock("solve"):
-        solution = plan.solve(plan.objective(problem, rank))
+        solution = plan.solve(plan.objective(batch.problem, rank))
     with clock("core"):
-        cores = problem.coordinates(solution.left, solution.right)
-        merged = plan.scale * plan.core(cores, problem.weights)
-        measures = measure(problem, solution.left, solution.right, cores, merged, plan.scale)
+        cores = batch.problem.coordinates(solution.left, solution.right)
+        merged = plan.scale * plan.core(cores, weights)
+        measures = measure(batch.problem, solution.left, solution.right, cores, merged, plan.scale)
         left, right, kept = _balanced(merged, cores, solution)
     with clock("lift"):
         ups, downs = lift(batch, left, right, dtype)
-    ranks = kept.clamp_min(1).tolist() if plan.rank is None else [plan.rank] * len(batch.layers)
-    pairs = {
-        layer.name: (_fit(up, k, 1), _fit(down, k, 0))
-        for layer, up, down, k in zip(batch.layers, ups.factors, downs.factors, ranks, strict=True)
-    }
+        ranks = kept.clamp_min(1).tolist() if plan.rank is None else [plan.rank] * len(rows)
+        factors = {
+            layer.name: (_fit(up, k, 1), _fit(down, k, 0))
+            for layer, up, down, k in zip(batch.layers, ups.factors, downs.factors, ranks, strict=True)
+        }
     drift = torch.maximum(_drift(ups.gram), _drift(downs.gram))
-    return MergedBatch(batch.layers, ranks, problem.energies, solution, measures, drift), pairs
+    report = MergedBatch(batch.layers, ranks, batch.problem.energies, solution, measures, drift, dict(clock.seconds))
+    return _Merged(report, factors)
 
 
 def _balanced(merged: Tensor, cores: Tensor, solution: Solution) -> tuple[Tensor, Tensor, Tensor]:

@@ -33,6 +33,7 @@ class MergedBatch:
     solution: Solution
     measures: Measures
     orthonormality: Tensor  # largest |U_3ᵀU_3 - I| or |V_3ᵀV_3 - I| (b,)
+    seconds: Mapping[str, float]  # per stage, of the thread that did the work
 
 
 def merge_metrics(
@@ -43,7 +44,7 @@ def merge_metrics(
     modules = [found[name] for name in merged.modules]
     energies = torch.cat([batch.energies for batch in batches]).sum(0).tolist()
     return {
-        "inputs": [_input(adapter, energy) for adapter, energy in zip(inputs, energies, strict=True)],
+        "inputs": [input_entry(adapter, energy) for adapter, energy in zip(inputs, energies, strict=True)],
         "summary": _summary(modules, len(inputs), seconds),
         "modules": modules,
     }
@@ -105,7 +106,8 @@ def _summary(modules: Sequence[Json], count: int, seconds: Mapping[str, float]) 
     }
 
 
-def _input(adapter: Adapter, energy: float) -> Json:
+def input_entry(adapter: Adapter, energy: float) -> Json:
+    """What an input is, and ‖ΔW‖ over all its modules, of which `energy` is the square."""
     modules = adapter.modules.values()
     return {
         "path": None if adapter.path is None else str(adapter.path),

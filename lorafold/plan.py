@@ -13,7 +13,7 @@ import torch
 
 from lorafold.core_rules import CORE_RULES
 from lorafold.errors import LorafoldError
-from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, build
+from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, build, check_directions
 from lorafold.options import check_options, choice
 from lorafold.settings import Settings
 from lorafold.solvers import SOLVERS
@@ -87,7 +87,9 @@ def _objective(settings: Settings) -> Callable[..., Any]:
     options = choice("objective", settings.objective)
     for option, known in (("distance", DISTANCES), ("reconstruction", RECONSTRUCTIONS)):
         _known(f"objective.{option}", options[option], known)
-    return partial(build, **check_options(build, {**options, **weights}))
+    options = check_options(build, {**options, **weights})
+    check_directions(options["directions"])
+    return partial(build, **options)
 
 
 def _solver(settings: Settings) -> Callable[..., Any]:

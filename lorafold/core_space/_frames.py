@@ -15,6 +15,8 @@ from lorafold.core_space._basis import Basis, orthonormal_basis
 
 # Singular values of ΔW_i below this, relative to the largest, are rounding noise of float32 factors.
 RANK_TOLERANCE = 3e-7
+# Of ‖X‖‖Y‖: what float64 leaves of XYᵀ = 0.
+_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,21 @@ def adapter_frames(up: Tensor, down: Tensor, scale: Tensor) -> Frames:
 
 
 def _certainly_full(up: Basis, down: Basis, scale: Tensor) -> Tensor:
-    """σ_max ≤ ‖C‖ and σ_min ≥ 1 / ‖C⁻¹‖ with C = c_B c_Aᵀ and C⁻¹ = T_AᵀT_B.  (b,)"""
-    size = torch.linalg.matrix_norm(up.coords @ down.coords.mT)
-    inverse = torch.linalg.matrix_norm(down.transform.mT @ up.transform)
-    return up.sound & down.sound & (up.dims == down.dims) & (scale != 0) & (size * inverse < 1 / RANK_TOLERANCE)
+    """σ_max ≤ ‖C‖ and σ_min ≥ 1 / ‖C⁻¹‖ with C = c_B c_Aᵀ and C⁻¹ = T_AᵀT_B.  (b,)
+
+    T_AᵀT_B is an inverse if both factors have the same zero columns, that is if the trace of their product is k.
+    """
+    core, inverse = up.coords @ down.coords.mT, down.transform.mT @ up.transform
+    is_inverse = (core * inverse.mT).sum((-2, -1)) > up.dims - 0.5
+    bounded = torch.linalg.matrix_norm(core) * torch.linalg.matrix_norm(inverse) < 1 / RANK_TOLERANCE
+    return up.sound & down.sound & (up.dims == down.dims) & (scale != 0) & is_inverse & bounded
 
 
 def _revealed(up: Tensor, down: Tensor, scale: Tensor) -> Frames:
     Q, sigma, Rt = torch.linalg.svd(scale[:, None, None] * up @ down.mT)
-    kept = (sigma > RANK_TOLERANCE * sigma[:, :1])[:, : up.shape[-1]]
+    # what rounding leaves of a product that is zero is no direction either
+    rounding = _ROUNDING * scale.abs() * torch.linalg.matrix_norm(up) * torch.linalg.matrix_norm(down)
+    kept = (sigma > torch.maximum(RANK_TOLERANCE * sigma[:, 0], rounding)[:, None])[:, : up.shape[-1]]
     slot = slice(up.shape[-1])
     return Frames(
         Q[:, :, slot] * kept[:, None, :],

@@ -9,6 +9,7 @@ from lorafold.errors import LorafoldError
 from lorafold.objectives._distance import DISTANCES
 from lorafold.objectives._objective import Objective
 from lorafold.objectives._reconstruction import targets
+from lorafold.objectives._terms import subspace_term
 from lorafold.problem import Problem
 
 
@@ -35,18 +36,28 @@ def build(
     """
     if distance not in DISTANCES:
         raise LorafoldError(f"unknown distance {distance!r}", remedy=f"Choose one of {', '.join(DISTANCES)}.")
+    check_directions(directions)
     matrices, constant = targets(problem, reconstruction)
     left, right, dims = _points(problem, directions)
+    shares = problem.shares * (subspace_weight / 2)
     return Objective(
-        DISTANCES[distance],
-        rank,
-        left,
-        right,
-        dims,
-        problem.shares * (subspace_weight / 2),
-        matrices * reconstruction_weight**0.5,
-        constant * reconstruction_weight,
+        rank=rank,
+        left=subspace_term(DISTANCES[distance], rank, left, dims, shares),
+        right=subspace_term(DISTANCES[distance], rank, right, dims, shares),
+        targets=matrices * reconstruction_weight**0.5,
+        constant=constant * reconstruction_weight,
     )
+
+
+def check_directions(directions: int | float | str) -> None:
+    """Raise LorafoldError unless it is "all", a count >= 1 or an energy fraction in (0, 1)."""
+    count = isinstance(directions, int) and directions >= 1
+    fraction = isinstance(directions, float) and 0 < directions < 1
+    if not (directions == "all" or count or fraction):
+        raise LorafoldError(
+            f"directions={directions!r}, expected 'all', a count >= 1 or an energy fraction in (0, 1)",
+            remedy="For example objective.directions=all.",
+        )
 
 
 def _points(problem: Problem, directions: int | float | str) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,11 +72,6 @@ def _points(problem: Problem, directions: int | float | str) -> tuple[Tensor, Te
 
 def _count(energy: Tensor, directions: int | float | str) -> Tensor:
     """How many of the sorted energies (b, N, K) to keep.  (b, N)"""
-    if isinstance(directions, int) and directions >= 1:
+    if isinstance(directions, int):
         return torch.full(energy.shape[:-1], directions, device=energy.device)
-    if isinstance(directions, float) and 0 < directions < 1:
-        return (energy.cumsum(-1) < directions * energy.sum(-1, keepdim=True)).sum(-1) + 1
-    raise LorafoldError(
-        f"directions={directions!r}, expected 'all', a count >= 1 or an energy fraction in (0, 1)",
-        remedy="For example objective.directions=all.",
-    )
+    return (energy.cumsum(-1) < float(directions) * energy.sum(-1, keepdim=True)).sum(-1) + 1

@@ -1,15 +1,15 @@
-"""F(U, V) = subspace term + reconstruction term, with closed gradients.
+"""F(U, V) = subspace terms + reconstruction term, with closed gradients.
 
-b = modules, N = adapters, J = reconstruction targets, p / q = left / right dimension, K = directions, r = rank.
+b = modules, J = reconstruction targets, p / q = left / right dimension, r = rank.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from lorafold.objectives._distance import Distance
+from lorafold.objectives._terms import Term, chordal_counterpart
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Evaluation:
     """F and its Euclidean gradients at one (U, V)."""
 
     value: Tensor  # (b,)
-    left: Tensor  # dF/dU (b, p, r)
-    right: Tensor  # dF/dV (b, q, r)
+    left: Tensor  # ∂F/∂U (b, p, r)
+    right: Tensor  # ∂F/∂V (b, q, r)
 
 
 @dataclass(frozen=True)
@@ -28,33 +28,31 @@ class Objective:
     The T_j carry √reconstruction_weight already (see `build`). F is bounded below by 0.
     """
 
-    distance: Distance
     rank: int  # r
-    left: Tensor  # (b, N, p, K)  U_i, truncated to the directions that make the point
-    right: Tensor  # (b, N, q, K)
-    dims: Tensor  # (b, N)
-    shares: Tensor  # (b, N)  subspace_weight ŵ_i / 2
-    targets: Tensor  # (b, J, p, q)  T_j
+    left: Term
+    right: Term
+    targets: Tensor  # T_j (b, J, p, q)
     constant: Tensor  # (b,)
 
     @property
     def transposed(self) -> Objective:
         """The same objective with the roles of U and V exchanged."""
-        return Objective(
-            self.distance,
-            self.rank,
-            self.right,
-            self.left,
-            self.dims,
-            self.shares,
-            self.targets.mT,
-            self.constant,
-        )
+        return Objective(self.rank, self.right, self.left, self.targets.mT, self.constant)
+
+    @property
+    def chordal(self) -> Objective:
+        """The same objective with the chordal distance, if its own is not quadratic."""
+        return replace(self, left=chordal_counterpart(self.left), right=chordal_counterpart(self.right))
+
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether the best U for a fixed V is an eigenspace."""
+        return self.left.form is not None
 
     def evaluate(self, left: Tensor, right: Tensor) -> Evaluation:
-        """F, dF/dU and dF/dV at U = left (b, p, r), V = right (b, q, r)."""
-        value_left, grad_left = _subspace(self, self.left, left)
-        value_right, grad_right = _subspace(self, self.right, right)
+        """F, ∂F/∂U and ∂F/∂V at U = left (b, p, r), V = right (b, q, r)."""
+        value_left, grad_left = self.left.evaluate(left)
+        value_right, grad_right = self.right.evaluate(right)
         seen = self.targets @ right[:, None]  # T_jV (b, J, p, r)
         inner = left.mT[:, None] @ seen  # UᵀT_jV (b, J, r, r)
         grad_left = grad_left - 2 * (seen @ inner.mT).sum(1)
@@ -62,34 +60,6 @@ class Objective:
         value = value_left + value_right + self.constant - inner.square().sum((1, 2, 3))
         return Evaluation(value, grad_left, grad_right)
 
-    def gradient_left(self, left: Tensor, right: Tensor) -> Tensor:
-        """dF/dU alone.  (b, p, r)"""
-        seen = self.targets @ right[:, None]
-        return _subspace(self, self.left, left)[1] - 2 * (seen @ (seen.mT @ left[:, None])).sum(1)
-
-    def form_left(self, right: Tensor) -> Tensor | None:
-        """K(V) with F = constant - tr(UᵀK(V)U) for fixed V = right: None if the distance is not quadratic.
-
-        K(V) = Σ_i share_i a_i U_iU_iᵀ + Σ_j T_jVVᵀT_jᵀ.  (b, p, p)
-        """
-        if self.distance.stiffness is None:
-            return None
-        weight = self.shares * self.distance.stiffness(self.dims.clamp_max(self.rank).to(right.dtype), self.rank)
-        factors = (self.left * weight.sqrt()[..., None, None], self.targets @ right[:, None])
-        return sum(_gram(factor) for factor in factors)  # type: ignore[return-value]
-
-    def shift(self) -> Tensor:
-        """s with s ‖U‖² - F convex in U for fixed V, and likewise for V.  (b,)"""
-        return self.shares.sum(-1) * self.distance.shift(self.rank)
-
-
-def _subspace(objective: Objective, frames: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ_i share_i δ(U, U_i) and its gradient at U = frame."""
-    value, slope = objective.distance.evaluate(frames.mT @ frame[:, None], objective.dims)
-    return (objective.shares * value).sum(-1), (frames @ (slope * objective.shares[..., None, None])).sum(1)
-
-
-def _gram(factors: Tensor) -> Tensor:
-    """Σ_i X_iX_iᵀ of X (b, N, p, K).  (b, p, p)"""
-    wide = factors.transpose(1, 2).flatten(2)
-    return wide @ wide.mT
+    def seen_from_left(self, right: Tensor) -> Tensor:
+        """[T_1V .. T_JV] side by side: Σ_j T_jVVᵀT_jᵀ is its Gram matrix.  (b, p, J r)"""
+        return (self.targets @ right[:, None]).transpose(1, 2).flatten(2)

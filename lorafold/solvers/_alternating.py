@@ -5,20 +5,22 @@ b = modules, p / q = left / right dimension, r = rank.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
-from lorafold.batch import put, take
+from lorafold.batch import put, take, to_floating
 from lorafold.geometry import polar
-from lorafold.objectives import DISTANCES, Objective
-from lorafold.solvers._anderson import History, extrapolate, remember
+from lorafold.objectives import Objective
+from lorafold.solvers._anderson import Anderson
 from lorafold.solvers._registry import solver
 from lorafold.solvers._solution import Point, Solution, point, solution
 from lorafold.solvers._sweep import closed_form_start, sweep
 
 _MEMORY = 6
+# Power sweeps are cheap and gain most at first; exact eigenspaces resolve small gaps and leave saddle points.
+_POWER_SWEEPS = 4
+# The smallest relative gradient norm that float32 resolves.
+_FLOAT32_TOL = 3e-6
 # The chordal start of another distance needs to be near, not exact.
 _NEAR, _NEAR_SWEEPS = 1e-3, 50
 
@@ -32,15 +34,15 @@ def alternating(objective: Objective, *, tol: float, max_sweeps: int) -> Solutio
         max_sweeps: give up on a module after so many; it is then reported as not converged.
     """
     first = start(objective)
-    best, sweeps = settle(objective, first, tol, max_sweeps)
-    return solution(best, first.value, sweeps, tol)
+    last, sweeps = settle(objective, first, tol, max_sweeps)
+    return solution(last, first.value, sweeps, tol)
 
 
 def start(objective: Objective) -> Point:
     """The closed form; for a distance that has none, the minimiser of the chordal objective with the same weights."""
-    if objective.distance.stiffness is not None:
+    if objective.is_quadratic:
         return point(objective, *closed_form_start(objective))
-    chordal = replace(objective, distance=DISTANCES["chordal"])
+    chordal = objective.chordal
     near, _ = settle(chordal, start(chordal), _NEAR, _NEAR_SWEEPS)
     return point(objective, near.left, near.right)
 
@@ -48,38 +50,55 @@ def start(objective: Objective) -> Point:
 def settle(objective: Objective, first: Point, tol: float, max_sweeps: int) -> tuple[Point, Tensor]:
     """Accelerated sweeps from `first`; the last point of every module and its number of sweeps (b,).
 
-    The extrapolated point is taken where it is no worse than the plain sweep from the same point, which is monotone;
-    so the objective never rises.
+    They run in float32 as far as that resolves the gradient; the certificate, and what is left to do, in float64.
     """
+    low = to_floating(objective, torch.float32)
+    rough, sweeps = _descend(low, to_floating(first, torch.float32), max(tol / 2, _FLOAT32_TOL), max_sweeps // 2)
+    moved = (sweeps > 0).nonzero().squeeze(-1)
+    frames = (polar(frame[moved].to(first.left.dtype)) for frame in (rough.left, rough.right))
+    begun = point(take(objective, moved), *frames)
+    fallen = begun.value <= first.value[moved]
+    first = put(first, moved[fallen], take(begun, fallen))
+    last, more = _descend(objective, first, tol, max_sweeps - int(sweeps.max()))
+    return last, sweeps + more
+
+
+def _descend(objective: Objective, first: Point, tol: float, max_sweeps: int) -> tuple[Point, Tensor]:
     last, sweeps = first, torch.zeros_like(first.value, dtype=torch.int64)
     active = (first.gradient_norm > tol).nonzero().squeeze(-1)
+    if not len(active):
+        return last, sweeps
     part, here = take(objective, active), take(first, active)
-    history, fresh = History.empty(_pack(here), _MEMORY), torch.ones_like(active, dtype=torch.bool)
+    anderson = Anderson(_pack(here), _MEMORY)
     for step in range(max_sweeps):
-        if not len(active):
-            break
-        here, history, fresh = _accelerated_sweep(part, here, history, fresh, step)
+        here = _accelerated_sweep(part, here, anderson, exact=step >= _POWER_SWEEPS)
         last = put(last, active, here)
         sweeps[active] += 1
         # converged modules leave the batch; copying it for one or two of them costs more than another sweep
-        going = here.gradient_norm > tol
-        if int(going.sum()) <= 0.8 * len(active):
-            active, fresh = active[going], fresh[going]
-            part, here, history = take(part, going), take(here, going), take(history, going)
+        going = (here.gradient_norm > tol).nonzero().squeeze(-1)
+        if not len(going):
+            break
+        if len(going) <= 0.8 * len(active):
+            active, part, here = active[going], take(part, going), take(here, going)
+            anderson.only(going)
     return last, sweeps
 
 
-def _accelerated_sweep(
-    objective: Objective, here: Point, history: History, fresh: Tensor, step: int
-) -> tuple[Point, History, Tensor]:
-    """The next point, the history, and for which modules that has to start anew."""
-    plain = point(objective, *sweep(objective, here.left, here.right))
-    history = remember(history, _pack(here), _pack(plain) - _pack(here), ~fresh, step)
-    left, right = _unpack(extrapolate(history), here)
-    faster = point(objective, polar(left), polar(right))
-    worse = faster.value > plain.value
+def _accelerated_sweep(objective: Objective, here: Point, anderson: Anderson, *, exact: bool) -> Point:
+    """The extrapolated point, or where that is worse than the present one, the plain sweep, which is monotone."""
+    left, right = sweep(objective, here.left, here.right, exact=exact)
+    packed = _pack(here)
+    residual = torch.cat([left.flatten(1), right.flatten(1)], dim=1) - packed
+    far_left, far_right = _unpack(anderson.extrapolate(packed, residual), here)
+    faster = point(objective, polar(far_left), polar(far_right))
+    # differences below rounding say nothing
+    noise = 4 * torch.finfo(here.value.dtype).eps * here.value.abs()
+    worse = faster.value > here.value + noise
     rows = worse.nonzero().squeeze(-1)
-    return put(faster, rows, take(plain, rows)), history, worse
+    if not len(rows):
+        return faster
+    anderson.forget(worse)
+    return put(faster, rows, point(take(objective, rows), left[rows], right[rows]))
 
 
 def _pack(at: Point) -> Tensor:

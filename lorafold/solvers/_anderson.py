@@ -5,45 +5,52 @@ b = modules, h = history, D = numbers per iterate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-# Relative Tikhonov term of the least-squares problem: differences that agree to 1e-5 add nothing but noise.
-_RIDGE = 1e-10
 
+class Anderson:
+    """x + f - (ΔX + ΔF) γ with f = g(x) - x and γ = argmin ‖f - ΔF γ‖ (Walker & Ni 2011, type II).
 
-@dataclass(frozen=True)
-class History:
-    """The last differences of iterates and of residuals f = g(x) - x; forgotten ones are zero."""
+    Differences are kept in a ring; a forgotten one is zero and takes no part.
+    """
 
-    iterate: Tensor  # x (b, D)
-    residual: Tensor  # f (b, D)
-    iterates: Tensor  # Δx (b, h, D)
-    residuals: Tensor  # Δf (b, h, D)
+    def __init__(self, like: Tensor, memory: int) -> None:
+        """`like` is any iterate (b, D)."""
+        self._moves = like.new_zeros(memory, *like.shape)  # ΔX + ΔF (h, b, D)
+        self._residuals = torch.zeros_like(self._moves)  # ΔF
+        self._gram = like.new_zeros(len(like), memory, memory)  # ΔFᵀΔF
+        self._last: tuple[Tensor, Tensor] | None = None
+        self._slot = 0
 
-    @classmethod
-    def empty(cls, iterate: Tensor, memory: int) -> History:
-        """No differences yet."""
-        zeros = iterate.new_zeros(iterate.shape[0], memory, iterate.shape[1])
-        return cls(iterate, torch.zeros_like(iterate), zeros, zeros)
+    def extrapolate(self, iterate: Tensor, residual: Tensor) -> Tensor:
+        """The next iterate from x and f.  (b, D)"""
+        if self._last is not None:
+            self._remember(iterate - self._last[0], residual - self._last[1])
+        self._last = iterate, residual
+        seen = torch.einsum("hbd,bd->bh", self._residuals, residual)
+        size = self._gram.diagonal(dim1=-2, dim2=-1).amax(-1, keepdim=True)
+        # differences that agree to sqrt(eps) add nothing but noise
+        eps = torch.finfo(residual.dtype).eps
+        ridge = torch.diag_embed((eps * size).clamp_min(torch.finfo(residual.dtype).tiny).expand(seen.shape))
+        weights = torch.linalg.solve(self._gram + ridge, seen[..., None]).squeeze(-1)
+        return iterate + residual - torch.einsum("bh,hbd->bd", weights, self._moves)
 
+    def _remember(self, iterate: Tensor, residual: Tensor) -> None:
+        slot = self._slot = (self._slot + 1) % len(self._moves)
+        self._moves[slot], self._residuals[slot] = iterate + residual, residual
+        row = torch.einsum("hbd,bd->bh", self._residuals, residual)
+        self._gram[:, slot], self._gram[:, :, slot] = row, row
 
-def remember(history: History, iterate: Tensor, residual: Tensor, keep: Tensor, step: int) -> History:
-    """Add the newest differences at slot `step` mod h; rows where `keep` (b,) is False start anew."""
-    slot = step % history.iterates.shape[1]
-    iterates, residuals = history.iterates.clone(), history.residuals.clone()
-    iterates[:, slot], residuals[:, slot] = iterate - history.iterate, residual - history.residual
-    mask = keep[:, None, None]
-    return History(iterate, residual, iterates * mask, residuals * mask)
+    def forget(self, rows: Tensor) -> None:
+        """Start anew in the rows of a mask, which did not take the extrapolated iterate."""
+        keep = (~rows).to(self._gram.dtype)
+        self._moves *= keep[:, None]
+        self._residuals *= keep[:, None]
+        self._gram *= keep[:, None, None]
 
-
-def extrapolate(history: History) -> Tensor:
-    """x + f - (ΔX + ΔF) γ with γ = argmin ‖f - ΔF γ‖ (Walker & Ni 2011, type II).  (b, D)"""
-    gram = history.residuals @ history.residuals.mT
-    size = gram.diagonal(dim1=-2, dim2=-1).amax(-1, keepdim=True)
-    ridge = torch.diag_embed((_RIDGE * size).clamp_min(torch.finfo(gram.dtype).tiny).expand(gram.shape[:-1]))
-    coefficients = torch.linalg.solve(gram + ridge, history.residuals @ history.residual[..., None])
-    combined = (history.iterates + history.residuals).mT @ coefficients
-    return history.iterate + history.residual - combined.squeeze(-1)
+    def only(self, rows: Tensor) -> None:
+        """Go on with some rows."""
+        self._moves, self._residuals, self._gram = self._moves[:, rows], self._residuals[:, rows], self._gram[rows]
+        if self._last is not None:
+            self._last = self._last[0][rows], self._last[1][rows]

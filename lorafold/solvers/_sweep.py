@@ -1,6 +1,6 @@
-"""One monotone sweep: the best U for the given V, then the best V for that U.
+"""One monotone sweep: a better U for the given V, then a better V for that U.
 
-b = modules, p / q = left / right dimension, r = rank.
+b = modules, d = dimension of a side, J r = columns of the targets seen from it, r = rank.
 """
 
 from __future__ import annotations
@@ -9,17 +9,59 @@ import torch
 from torch import Tensor
 
 from lorafold.geometry import polar
-from lorafold.objectives import Objective
+from lorafold.objectives import Objective, Term
+
+# Multiplications by K per power step, and the part of its mean eigenvalue that is added to keep it definite.
+_POWERS, _RIDGE = 3, 1e-5
 
 
-def sweep(objective: Objective, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """(U, V) with an objective no larger, in the gauge nearest to the old one."""
-    left = _improve(objective, left, right)
-    return left, _improve(objective.transposed, right, left)
+def sweep(objective: Objective, left: Tensor, right: Tensor, *, exact: bool) -> tuple[Tensor, Tensor]:
+    """(U, V) with an objective no larger, in the gauge nearest to the old one.
+
+    Args:
+        exact: take the whole eigenspace where one is asked for, instead of a few power steps towards it.
+    """
+    left = _improve(objective.left, objective.seen_from_left(right), left, exact)
+    return left, _improve(objective.right, objective.transposed.seen_from_left(left), right, exact)
+
+
+def _improve(term: Term, seen: Tensor, frame: Tensor, exact: bool) -> Tensor:
+    """A better X = frame (b, d, r) for F = term(X) - ‖seenᵀX‖².
+
+    Quadratic distances: F = constant - tr(XᵀKX), so the minimiser is the top eigenspace of K; the power iteration
+    approaches it monotonically, since K is positive semidefinite.
+    Others: s‖X‖² - F is convex, so its linearisation at X is a minorant, which the polar factor of its gradient
+    maximises over orthonormal frames; F cannot rise (minorise-maximise; Journée et al. 2010).
+    """
+    if term.form is None:
+        gradient = term.evaluate(frame)[1] / 2 - seen @ (seen.mT @ frame)
+        return _same_span(term.shift[:, None, None] * frame - gradient, frame)
+    form = term.form + seen @ seen.mT
+    if exact:
+        top = top_eigenvectors(form, frame.shape[-1])
+        return top @ polar(top.mT @ frame)
+    return _power_steps(form, frame)
+
+
+def _same_span(target: Tensor, frame: Tensor) -> Tensor:
+    """The frame of span G = target nearest to X = frame, given that XᵀG is close to a positive definite matrix."""
+    inner = frame.mT @ target
+    ridge = _RIDGE * inner.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] * torch.eye(inner.shape[-1]).to(inner)
+    return polar(torch.linalg.solve(inner + ridge, target + frame @ ridge, left=False))
+
+
+def _power_steps(form: Tensor, frame: Tensor) -> Tensor:
+    """The span of K^p X. Each step is divided by XᵀKX, which leaves the span and keeps the columns near X."""
+    shift = _RIDGE * form.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(torch.finfo(form.dtype).tiny)
+    form = form + torch.diag_embed(shift[:, None].expand(form.shape[:-1]))
+    L = torch.linalg.cholesky_ex(frame.mT @ (form @ frame)).L
+    for _ in range(_POWERS):
+        frame = torch.cholesky_solve((form @ frame).mT, L).mT
+    return polar(frame)
 
 
 def closed_form_start(objective: Objective) -> tuple[Tensor, Tensor]:
-    """Top eigenvectors of the chordal form plus Σ_j T_jT_jᵀ: the solution if either term stands alone.
+    """Top eigenvectors of the quadratic form plus Σ_j T_jT_jᵀ: the solution if either term stands alone.
 
     For the chordal distance with reconstruction_weight = 0 this is the flag (extrinsic) mean, and with
     subspace_weight = 0 and one target the truncated SVD (Eckart-Young). It is the HOSVD start of a Tucker-2 fit
@@ -28,24 +70,12 @@ def closed_form_start(objective: Objective) -> tuple[Tensor, Tensor]:
     return _start_left(objective), _start_left(objective.transposed)
 
 
-def _improve(objective: Objective, left: Tensor, right: Tensor) -> Tensor:
-    """Quadratic distances: the top eigenspace of K(V), the global minimiser for fixed V.
-
-    Others: s‖U‖² - F is convex in U, so its linearisation at U is a minorant, which polar(2sU - ∇F) maximises over
-    orthonormal frames; F cannot rise (minorise-maximise; Journée et al. 2010, generalised power method).
-    """
-    form = objective.form_left(right)
-    if form is None:
-        return polar(2 * objective.shift()[:, None, None] * left - objective.gradient_left(left, right))
-    top = _top_eigenvectors(form, objective.rank)
-    return top @ polar(top.mT @ left)
-
-
 def _start_left(objective: Objective) -> Tensor:
-    weighted = objective.left * (objective.shares / objective.rank).sqrt()[..., None, None]
-    form = (weighted @ weighted.mT).sum(1) + (objective.targets @ objective.targets.mT).sum(1)
-    return _top_eigenvectors(form, objective.rank)
+    wide = objective.targets.transpose(1, 2).flatten(2)  # (b, d, J ·)
+    form = wide @ wide.mT
+    return top_eigenvectors(form if objective.left.form is None else form + objective.left.form, objective.rank)
 
 
-def _top_eigenvectors(form: Tensor, rank: int) -> Tensor:
+def top_eigenvectors(form: Tensor, rank: int) -> Tensor:
+    """Of symmetric (b, d, d), in ascending order.  (b, d, r)"""
     return torch.linalg.eigh(form).eigenvectors[..., -rank:]

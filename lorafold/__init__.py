@@ -1,0 +1,66 @@
+"""Merge LoRA adapters on Grassmann manifolds.
+
+    import lorafold
+
+    result = lorafold.merge(["a.safetensors", "b.safetensors"], weights=[0.7, 0.3], rank=32)
+    lorafold.save(result.adapter, "merged.safetensors")
+
+Importing lorafold is free: torch is imported with the first name that needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lorafold.adapters import Adapter as Adapter
+    from lorafold.adapters import load as load
+    from lorafold.adapters import save as save
+    from lorafold.compare import CompareResult as CompareResult
+    from lorafold.compare import compare as compare
+    from lorafold.compare_settings import CompareSettings as CompareSettings
+    from lorafold.errors import LorafoldError as LorafoldError
+    from lorafold.merge import MergeResult as MergeResult
+    from lorafold.merge import merge as merge
+    from lorafold.settings import Settings as Settings
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Adapter": "lorafold.adapters",
+    "CompareResult": "lorafold.compare",
+    "CompareSettings": "lorafold.compare_settings",
+    "LorafoldError": "lorafold.errors",
+    "MergeResult": "lorafold.merge",
+    "Settings": "lorafold.settings",
+    "compare": "lorafold.compare",
+    "load": "lorafold.adapters",
+    "merge": "lorafold.merge",
+    "save": "lorafold.adapters",
+}
+__all__ = ["Adapter", "CompareResult", "CompareSettings", "LorafoldError", "MergeResult", "Settings"]
+__all__ += ["compare", "load", "merge", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lorafold' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+class _Package(ModuleType):
+    """Keeps `lorafold.merge` the function: importing the module of that name would put the module in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,164 @@
+"""The command line, `python -m lorafold COMMAND` or `lorafold COMMAND`: every command is a Hydra application.
+
+Nothing here imports torch before a command runs, so that help, completion and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from lorafold import __version__
+from lorafold.errors import LorafoldError
+from lorafold.options import CONF, suggest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from lorafold.run import Run
+
+log = logging.getLogger(__name__)
+
+
+class Command(NamedTuple):
+    """A command: the task that Hydra calls with the settings of `conf/<command>.yaml`, and what it does."""
+
+    task: Callable[[DictConfig], None]
+    summary: str
+
+
+def merge(config: DictConfig) -> None:
+    """The task of `lorafold merge`: called once, or in a sweep once per combination, possibly in another process."""
+    with _run_of_a_task() as run:
+        from lorafold.config import MergeConfig, read
+        from lorafold.run import MergeJob
+        from lorafold.run import merge as run_merge
+
+        values = read(config, MergeConfig)
+        run_merge(run, MergeJob(values.settings(), values.adapters, values.output, values.threads))
+
+
+def compare(config: DictConfig) -> None:
+    """The task of `lorafold compare`."""
+    with _run_of_a_task() as run:
+        from lorafold.config import CompareConfig, read
+        from lorafold.run_compare import CompareJob
+        from lorafold.run_compare import compare as run_compare
+
+        values = read(config, CompareConfig)
+        run_compare(run, CompareJob(values.settings(), values.adapters, values.page, values.threads))
+
+
+COMMANDS = {
+    "merge": Command(merge, "two or more LoRA adapters in, one out"),
+    "compare": Command(compare, "how much two or more adapters overlap, layer by layer, beside chance"),
+}
+
+
+def main() -> None:
+    """The entry point of the console script and of `python -m lorafold`."""
+    match sys.argv[1:]:
+        case [] | ["-h" | "--help" | "help", *_]:
+            print(_usage())
+        case ["--version" | "-V", *_]:
+            print(f"lorafold {__version__}")
+        case ["-sc" | "--shell_completion", *_] as arguments:
+            _complete(arguments)
+        case [name, *arguments] if name in COMMANDS:
+            _run_hydra(name, [f"lorafold {name}", *arguments])
+        case [name, *_]:
+            _fail(f"unknown command {name!r}.{suggest(name, COMMANDS)} The commands are: {', '.join(COMMANDS)}")
+
+
+def _run_hydra(name: str, argv: list[str]) -> None:
+    import hydra
+
+    from lorafold.config import register
+
+    register(name)
+    sys.argv = argv
+    application = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(COMMANDS[name].task)
+    with _mistakes_in_one_line():
+        application()
+
+
+@contextmanager
+def _mistakes_in_one_line() -> Iterator[None]:
+    """End the program as programs do, and with one line where Hydra would print many."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    from lorafold.config import explain
+
+    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises, instead of printing and leaving
+    try:
+        yield
+    except LorafoldError:
+        sys.exit(1)  # the run has logged it
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        if traceback_wanted:
+            raise
+        _fail(explain(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader left: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
+        sys.exit(141)
+
+
+@contextmanager
+def _run_of_a_task() -> Iterator[Run]:
+    """Where Hydra put this run. A mistake of the user is logged without a traceback; a sweep goes on with the rest."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from lorafold.run import Run  # here, for it imports torch
+
+    hydra = HydraConfig.get()
+    alone = hydra.mode == RunMode.RUN
+    try:
+        yield Run(Path(hydra.runtime.output_dir), Path(hydra.runtime.cwd), list(hydra.overrides.task), alone)
+    except LorafoldError as error:
+        log.error("%s", error)
+        log.debug("raised here", exc_info=True)
+        if alone:  # else Hydra adds a line about the overrides, which are those of the command line
+            raise SystemExit(1) from None
+        raise
+
+
+def _complete(arguments: list[str]) -> None:
+    """Shell completion: Hydra's, for the settings of the command that is being typed; or the names of the commands.
+
+    Hydra knows no commands, so the command is taken out of the line before Hydra completes what follows it.
+    """
+    program, _, line = os.environ.get("COMP_LINE", "").partition(" ")
+    name, space, rest = line.lstrip().partition(" ")
+    if "query=bash" in arguments and not (name in COMMANDS and space):
+        print(" ".join(COMMANDS))
+        return
+    os.environ["COMP_LINE"] = f"{program} {rest}"
+    _run_hydra(name if name in COMMANDS else next(iter(COMMANDS)), ["lorafold", *arguments])
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items())
+    return (
+        f"lorafold {__version__}: merge LoRA adapters on Grassmann manifolds\n\n"
+        "usage: python -m lorafold COMMAND [KEY=VALUE ...] [-m]\n\n"
+        f"commands:\n{listing}\n\n"
+        "python -m lorafold COMMAND --help lists the settings of a command;\n"
+        "python -m lorafold merge, as it stands, merges the pair that lorafold ships."
+    )
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"lorafold: error: {message}", file=sys.stderr)
+    sys.exit(1)

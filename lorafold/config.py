@@ -1,0 +1,100 @@
+"""The schema of the command's settings, and what is said when a setting does not fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+
+from lorafold.compare_settings import CompareSettings
+from lorafold.errors import LorafoldError
+from lorafold.options import suggest
+from lorafold.settings import Settings
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class MergeConfig(Settings):
+    """`conf/merge.yaml`: the settings of a merge, and what only the command needs to know."""
+
+    adapters: Any = "demo"  # list of files and folders, or "demo": the pair that lorafold ships
+    output: str | None = None  # file or folder to write; None: merged[.safetensors] in the run's folder
+    threads: int | None = None  # of the CPU; None: leave them as they are
+
+    def settings(self) -> Settings:
+        """What `lorafold.merge` takes."""
+        return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
+
+
+@dataclass(frozen=True)
+class CompareConfig(CompareSettings):
+    """`conf/compare.yaml`: the settings of a comparison, and what only the command needs to know."""
+
+    adapters: Any = "demo"  # list of files and folders, or "demo": the pair that lorafold ships
+    page: bool = True  # write overlap.html
+    threads: int | None = None  # of the CPU; None: leave them as they are
+
+    def settings(self) -> CompareSettings:
+        """What `lorafold.compare` takes."""
+        return CompareSettings(self.distances, self.alpha)
+
+
+SCHEMAS: dict[str, type] = {"merge": MergeConfig, "compare": CompareConfig}  # by command
+
+
+def register(command: str) -> None:
+    """Tell Hydra what `conf/*.yaml` refer to: the schema of each command, and the name of this one."""
+    store = ConfigStore.instance().store
+    for name, schema in SCHEMAS.items():
+        node = OmegaConf.structured(schema)
+        OmegaConf.set_readonly(node, False)  # of a frozen dataclass: else neither YAML nor the command line change it
+        store(name=f"{name}_schema", node=node)
+    store(name="command", node={"hydra": {"job": {"name": command}}}, package="_global_")
+
+
+def read(config: DictConfig, schema: type[Config]) -> Config:
+    """The settings as values; what `+key=value` added to them is an error, as any other misspelt key."""
+    values: dict[Any, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    names = [field.name for field in fields(schema)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in names:
+            raise LorafoldError(_unknown(str(key), names))
+    return schema(**values)
+
+
+def explain(error: Exception) -> str:
+    """What Hydra, OmegaConf or YAML report about the settings, in one line and with the likely remedy."""
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"unknown {group} {name!r}. Choose one of {', '.join(error.options)}.{suggest(name, error.options)}"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"cannot read {error.override!r}. Write KEY=VALUE; quote names with special characters twice: "
+            "'adapters=[\"my (1)=a.safetensors\",b.safetensors]'"
+        )
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, Mapping):
+        return _unknown(str(cause.full_key), [str(key) for key in cause.parent_node if key != "hydra"])
+    if str(error).startswith("Ambiguous value"):
+        return f"{_lines(error)[0]}. For a list write 'KEY=[A,B]', with the quotes; to run each of them add -m"
+    report = ": ".join(" ".join(_lines(part)) for part in (error, cause) if part is not None and str(part))
+    return report.removeprefix("Error merging override ")
+
+
+def _unknown(key: str, names: list[str]) -> str:
+    name = key.rpartition(".")[2]
+    listing = f" Expected one of {', '.join(names)}." if names else ""
+    return f"unknown setting {key!r}.{suggest(name, names)}{listing}"
+
+
+def _lines(error: BaseException) -> list[str]:
+    """A report without what follows it: types, and where configs were searched for."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    noise = ("full_key:", "object_type=", "reference_type=", "Config search path:", "provider=")
+    return [line for line in lines if line and not line.startswith(noise)]

@@ -1,0 +1,85 @@
+"""The subspace term of an objective, in the two forms that it can take.
+
+b = modules, N = adapters, d = p or q (dimension of a side), K = directions per adapter, r = rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lorafold.objectives._distance import DISTANCES, Distance
+
+
+class Term(Protocol):
+    """Σ_i share_i δ(X, X_i) of one side, as a function of the orthonormal X (b, d, r)."""
+
+    @property
+    def form(self) -> Tensor | None:
+        """P with value = constant - tr(XᵀPX) (b, d, d), if the distance is quadratic."""
+
+    @property
+    def shift(self) -> Tensor:
+        """s >= 0 with s ‖X‖² - value convex in X.  (b,)"""
+
+    def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Value (b,) and Euclidean gradient (b, d, r) at X = frame."""
+
+
+@dataclass(frozen=True)
+class QuadraticTerm:
+    """constant - tr(XᵀPX)."""
+
+    form: Tensor  # (b, d, d)
+    constant: Tensor  # (b,)
+
+    @property
+    def shift(self) -> Tensor:
+        return torch.zeros_like(self.constant)
+
+    def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        seen = self.form @ frame
+        return self.constant - (frame * seen).sum((1, 2)), -2 * seen
+
+
+@dataclass(frozen=True)
+class SpectralTerm:
+    """Any distance, evaluated on the overlaps with every frame."""
+
+    distance: Distance
+    rank: int
+    frames: Tensor  # (b, N, d, K)
+    dims: Tensor  # (b, N)
+    shares: Tensor  # (b, N)
+
+    @property
+    def form(self) -> None:
+        return None
+
+    @property
+    def shift(self) -> Tensor:
+        return self.shares.sum(-1) * self.distance.shift(self.rank)
+
+    def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        value, slope = self.distance.evaluate(self.frames.mT @ frame[:, None], self.dims)
+        return (self.shares * value).sum(-1), (self.frames @ (slope * self.shares[..., None, None])).sum(1)
+
+
+def chordal_counterpart(term: Term) -> Term:
+    """The same frames and shares under the chordal distance, which has a closed form."""
+    if not isinstance(term, SpectralTerm):
+        return term
+    return subspace_term(DISTANCES["chordal"], term.rank, term.frames, term.dims, term.shares)
+
+
+def subspace_term(distance: Distance, rank: int, frames: Tensor, dims: Tensor, shares: Tensor) -> Term:
+    """The form that suits the distance: P = Σ_i share_i a_i X_iX_iᵀ if it is quadratic."""
+    if distance.stiffness is None:
+        return SpectralTerm(distance, rank, frames, dims, shares)
+    shared = dims.clamp_max(rank).to(shares.dtype)
+    weight = shares * distance.stiffness(shared, rank)
+    wide = (frames * weight.sqrt()[..., None, None]).transpose(1, 2).flatten(2)  # (b, d, N K)
+    return QuadraticTerm(wide @ wide.mT, (weight * shared).sum(-1))

@@ -1,0 +1,32 @@
+"""Independent pieces of work on all CPU threads, one torch thread each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+
+def map_pieces(work: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch.device) -> Iterator[Result]:
+    """`work` of every piece, in order, as they become ready.
+
+    On a CPU a thread per piece beats threads inside each operation: batched LAPACK uses one core only, small products
+    are over before their threads have met, and the result does not depend on the number of threads. torch releases
+    the interpreter's lock while it computes. A GPU takes the pieces one after another.
+    """
+    workers = min(torch.get_num_threads(), len(pieces)) if device.type == "cpu" else 1
+    if workers <= 1:
+        yield from map(work, pieces)
+        return
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        futures = [pool.submit(work, piece) for piece in pieces]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)

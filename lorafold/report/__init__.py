@@ -1,0 +1,1 @@
+"""What people read: tables, progress, and the one-line summary of a run."""

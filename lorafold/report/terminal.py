@@ -1,0 +1,151 @@
+"""The closing table of a merge, from its metrics alone (the content of `metrics.json`), 80 columns wide.
+
+Plain ASCII, so that it survives every terminal, pipe and log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from lorafold.groups import group_of, labels
+
+Metrics = Mapping[str, Any]  # of a run, of its summary, or of one module
+SIDES = ("left", "right")
+MAX_COLUMNS = 3  # adapters with a column of their own; of more, the range is shown
+
+_LEGEND = """
+phi: overlap of subspaces, 0 orthogonal, 1 contained; before: of the adapters
+     with each other, after: of the merged adapter with them, on average.
+kept: share of each adapter's energy inside the merged subspaces.
+error: squared distance to the weighted sum of the updates, relative.
+"""
+
+
+def show(metrics: Metrics, console: Console | None = None) -> None:
+    """Print the table, which adapter is which, what did not converge, and where the result is."""
+    console = console or Console(highlight=False)
+    console.print(_title(metrics), style="bold", soft_wrap=True)
+    console.print(table(metrics))
+    console.print(_LEGEND, style="dim", soft_wrap=True)
+    for number, adapter in enumerate(metrics["inputs"], 1):
+        line = f"#{number}: {near(adapter['path'])} (rank {_span(adapter['ranks'])})"
+        console.print(line, soft_wrap=True, markup=False)
+    if warning := not_converged(metrics):
+        console.print(warning, style="yellow", markup=False)
+    console.print(f"merged adapter: {near(metrics['output']['path'])}", soft_wrap=True, markup=False)
+
+
+def table(metrics: Metrics) -> Table:
+    """One row per part of the model (at most about twenty) and the total."""
+    count = len(metrics["inputs"])
+    result = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    result.add_column("\npart")
+    phis = ("phi before\nleft right", "phi after\nleft right")
+    for header in (*phis, _kept_header(count), "\nerror", "converged\nof modules"):
+        result.add_column(header, justify="right")
+    for label, modules in _rows(metrics["modules"]).items():
+        result.add_row(label, *_cells(modules))
+    result.add_section()
+    result.add_row("total", *_total(metrics["summary"]), style="bold")
+    return result
+
+
+def one_line(metrics: Metrics) -> str:
+    """A run of a sweep: its total row in words."""
+    summary = metrics["summary"]
+    before, after, kept, error, converged = (" ".join(cell.split()) for cell in _total(summary))
+    phis = f"phi {before} before, {after} after"
+    return ", ".join((phis, f"kept {kept}", f"error {error}", f"{converged} converged", _seconds(summary)))
+
+
+def not_converged(metrics: Metrics) -> str:
+    """Which modules did not converge, and what helps; empty when all did."""
+    failed = [module["name"] for module in metrics["modules"] if not module["converged"]]
+    if not failed:
+        return ""
+    solver = metrics["config"]["solver"]
+    limit = next((key for key in solver if key.startswith("max_")), None)
+    remedy = f"raise solver.{limit} (now {solver[limit]}) or loosen solver.tol" if limit else "try another solver"
+    listing = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
+    return f"not converged: {len(failed)} of {len(metrics['modules'])} modules ({listing}): {remedy}"
+
+
+def near(path: str) -> str:
+    """As it reads from here, if it lies below."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def _title(metrics: Metrics) -> str:
+    config, summary = metrics["config"], metrics["summary"]
+    choices = (config[group]["name"] for group in ("objective", "solver", "core"))
+    return ", ".join((f"{summary['modules']} modules, rank {config['rank']}", *choices, _seconds(summary)))
+
+
+def _seconds(summary: Metrics) -> str:
+    return f"{summary['seconds']['total']:.1f} s"
+
+
+def _rows(modules: Sequence[Metrics]) -> dict[str, list[Metrics]]:
+    groups = [group_of(module["name"]) for module in modules]
+    names = labels(groups)
+    rows: dict[str, list[Metrics]] = {label: [] for label in names.values()}
+    for group, module in zip(groups, modules, strict=True):
+        rows[names[group]].append(module)
+    return rows
+
+
+def _cells(modules: Sequence[Metrics]) -> tuple[str, ...]:
+    """Means over the modules of a row."""
+    before = [_mean(module["phi_inputs"][side] for module in modules) for side in SIDES]
+    after = [_mean(value for module in modules for value in module[side]["phi"]) for side in SIDES]
+    kept = [_mean(column) for column in zip(*(module["retained"] for module in modules), strict=True)]
+    error = _mean(module["reconstruction_error"] for module in modules)
+    converged = f"{sum(module['converged'] for module in modules)}/{len(modules)}"
+    return _pair(before), _pair(after), _kept(kept), _number(error, 3), converged
+
+
+def _total(summary: Metrics) -> tuple[str, ...]:
+    after = [_mean(summary["phi"][side]) for side in SIDES]
+    before = [summary["phi_inputs"][side] for side in SIDES]
+    converged = f"{summary['converged']}/{summary['modules']}"
+    error = _number(summary["reconstruction_error"], 3)
+    return _pair(before), _pair(after), _kept(summary["retained"]), error, converged
+
+
+def _kept_header(count: int) -> str:
+    if count > MAX_COLUMNS:
+        return "kept\nrange"
+    return "kept\n" + " ".join(f"#{number}".rjust(4) for number in range(1, count + 1))
+
+
+def _kept(values: Sequence[float | None]) -> str:
+    if len(values) <= MAX_COLUMNS:
+        return _pair(values)
+    known = [value for value in values if value is not None]
+    return f"{min(known):.2f}-{max(known):.2f}" if known else "-"
+
+
+def _pair(values: Iterable[float | None]) -> str:
+    return " ".join(_number(value, 2) for value in values)
+
+
+def _number(value: float | None, digits: int) -> str:
+    """The number, or a dash as wide as it."""
+    return "-".rjust(digits + 2) if value is None else f"{value:.{digits}f}"
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _span(ranks: Sequence[int]) -> str:
+    low, high = min(ranks, default=0), max(ranks, default=0)
+    return str(low) if low == high else f"{low}-{high}"

@@ -1,0 +1,164 @@
+"""One run of a command: its inputs, the folder that it leaves, and what it tells.
+
+Free of Hydra: `lorafold.cli` says where the folder is and what was asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar
+
+import torch
+
+from lorafold.adapters import FORMATS, Adapter, save
+from lorafold.adapters.fingerprint import fingerprint
+from lorafold.errors import LorafoldError
+from lorafold.merge import MergeResult
+from lorafold.merge import merge as merge_adapters
+from lorafold.options import choice
+from lorafold.plan import make_plan
+from lorafold.record import environment, write_json, write_resolved
+from lorafold.report.progress import progress_bar
+from lorafold.report.terminal import near, not_converged, one_line, show
+from lorafold.settings import Settings
+
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+_DEMO = Path(__file__).resolve().parent / "demo"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run writes, and how it talks.
+
+    Args:
+        folder: of this run; exists.
+        base: where the user stands: relative paths start here.
+        overrides: what was asked for on the command line.
+        alone: false in a sweep: one line for the run instead of a progress bar and a table.
+    """
+
+    folder: Path
+    base: Path
+    overrides: Sequence[str] = ()
+    alone: bool = True
+
+
+@dataclass(frozen=True)
+class MergeJob:
+    """What the command adds to the settings of a merge.
+
+    Args:
+        settings: of the merge.
+        adapters: a list of paths, or "demo": the pair that lorafold ships.
+        output: where to write the adapter; None: merged[.safetensors] in the run's folder.
+        threads: of the CPU; None: leave them as they are.
+    """
+
+    settings: Settings
+    adapters: Any = "demo"
+    output: str | None = None
+    threads: int | None = None
+
+
+def merge(run: Run, job: MergeJob) -> dict[str, Any]:
+    """Merge, write the adapter, `resolved.yaml` and `metrics.json` in this order, and print the table.
+
+    Returns:
+        The content of `metrics.json`.
+
+    Raises:
+        LorafoldError: a mistake in the settings or the files; nothing is written then.
+    """
+    start = perf_counter()
+    paths = adapter_paths(job.adapters, run.base)
+    with cpu_threads(job.threads):
+        device = make_plan(job.settings, len(paths)).device  # finds most mistakes, before any file is read
+        metrics: dict[str, Any] = {"command": "merge", "config": _config(job, paths)}
+        metrics["environment"] = {**environment(device), "overrides": list(run.overrides)}
+        result, hashes = _merge(paths, job.settings, run.alone)
+    merged = perf_counter()
+    target = save(result.adapter, _target(run, job, result.adapter), forbid=paths)
+    written = perf_counter()
+    metrics |= {"output": {"path": str(target), "format": result.adapter.format}, **result.metrics()}
+    metrics["inputs"] = [{**entry, "sha256": sha256} for entry, sha256 in zip(metrics["inputs"], hashes, strict=True)]
+    metrics["summary"]["seconds"] |= {"write": written - merged, "total": written - start}
+    write_resolved(run.folder / "resolved.yaml", "merge", metrics["config"])
+    write_json(run.folder / "metrics.json", metrics)
+    _tell(run, metrics)
+    return metrics
+
+
+def adapter_paths(adapters: Any, base: Path) -> list[Path]:
+    """The files and folders that `adapters=` names, relative ones from `base`."""
+    if adapters == "demo":
+        return [_DEMO / "dnoun", _DEMO / "dmovie"]
+    if not isinstance(adapters, list) or not adapters:
+        raise LorafoldError(
+            f"adapters={adapters!r}, expected a list of files or folders",
+            remedy="Write 'adapters=[a.safetensors,b.safetensors]', with the quotes.",
+        )
+    return [base / Path(str(adapter)).expanduser() for adapter in adapters]
+
+
+def with_fingerprints(paths: Sequence[Path], work: Callable[[], Result]) -> tuple[Result, list[str]]:
+    """Do the work, and beside it compute the SHA-256 of the inputs: both read the same pages."""
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        hashes = [pool.submit(fingerprint, path) for path in paths]
+        return work(), [sha256.result() for sha256 in hashes]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Run with so many CPU threads, then as before: the next run of a sweep has its own wish, or none."""
+    if count is None:
+        yield
+        return
+    if count < 1:
+        raise LorafoldError(f"threads={count}, expected at least 1", remedy="threads=null leaves them as they are.")
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _config(job: MergeJob, paths: Sequence[Path]) -> dict[str, Any]:
+    """Every setting as it counts: choices with all their options, paths and threads as they were in fact."""
+    settings = asdict(job.settings)
+    groups = {name: choice(name, settings[name]) for name in ("objective", "manifold", "solver", "core")}
+    adapters = "demo" if job.adapters == "demo" else [str(path) for path in paths]
+    return {"adapters": adapters, **settings, **groups, "output": job.output, "threads": torch.get_num_threads()}
+
+
+def _merge(paths: Sequence[Path], settings: Settings, watched: bool) -> tuple[MergeResult, list[str]]:
+    with progress_bar(watched) as progress:
+        return with_fingerprints(paths, lambda: merge_adapters(paths, settings, progress=progress))
+
+
+def _target(run: Run, job: MergeJob, adapter: Adapter) -> Path:
+    if job.output is not None:
+        return run.base / Path(job.output).expanduser()
+    return run.folder / ("merged" if FORMATS[adapter.format].companions else "merged.safetensors")
+
+
+def _tell(run: Run, metrics: Mapping[str, Any]) -> None:
+    log.info("%s; wrote %s", one_line(metrics), metrics["output"]["path"])
+    if warning := not_converged(metrics):
+        log.info("%s", warning)
+    if run.alone:
+        show(metrics)
+    else:
+        print(f"{' '.join(run.overrides)}: {one_line(metrics)} -> {near(str(run.folder))}")

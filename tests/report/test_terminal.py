@@ -1,0 +1,119 @@
+"""The closing table, from metrics alone."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from lorafold.report.terminal import not_converged, one_line, show
+
+
+def module(name, *, converged=True, phi=(0.5, 0.7), kept=(0.9, 0.6), error=0.25, before=0.1):
+    sides = {side: {"phi": list(phi)} for side in ("left", "right")}
+    return {
+        "name": name,
+        **sides,
+        "phi_inputs": {"left": before, "right": before},
+        "retained": list(kept),
+        "reconstruction_error": error,
+        "converged": converged,
+    }
+
+
+def metrics(modules, count=2):
+    paths = [f"/adapters/{'long_folder_name/' * 5}adapter_{i}.safetensors" for i in range(count)]
+    return {
+        "command": "merge",
+        "config": {
+            "rank": 32,
+            "objective": {"name": "chordal"},
+            "solver": {"name": "riemannian_adam", "tol": 1e-6, "max_steps": 2000},
+            "core": {"name": "sum"},
+        },
+        "inputs": [{"path": path, "ranks": [8, 16]} for path in paths],
+        "summary": {
+            "modules": len(modules),
+            "converged": sum(entry["converged"] for entry in modules),
+            "phi": {"left": [0.51] * count, "right": [0.61] * count},
+            "phi_inputs": {"left": 0.11, "right": None},
+            "retained": [0.81] * count,
+            "reconstruction_error": 0.321,
+            "seconds": {"total": 1.26},
+        },
+        "modules": modules,
+        "output": {"path": "/runs/merged.safetensors", "format": "kohya"},
+    }
+
+
+def shown(content, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    show(content, console)
+    return console.file.getvalue().splitlines()
+
+
+LAYERS = [module(f"encoder.layer.{i}.attention.self.{part}") for i in range(6) for part in ("query", "key")]
+
+
+def row(lines, label):
+    (line,) = [line for line in lines if line.startswith(label)]
+    return line.removeprefix(label).split()
+
+
+def test_rows_are_means_over_modules_and_adapters():
+    lines = shown(metrics([module("layer.0.a"), module("layer.0.b", before=0.3, error=0.75, kept=(0.7, 0.2))]))
+    assert row(lines, "layer 0") == ["0.20", "0.20", "0.60", "0.60", "0.80", "0.40", "0.500", "2/2"]
+
+
+def test_the_total_is_that_of_the_summary():
+    assert row(shown(metrics(LAYERS)), "total") == ["0.11", "-", "0.51", "0.61", "0.81", "0.81", "0.321", "12/12"]
+
+
+def test_a_module_that_an_adapter_lacks_is_left_out_of_the_means():
+    lines = shown(metrics([module("layer.0.a", phi=(0.4, None), kept=(0.5, None), before=None)]))
+    assert row(lines, "layer 0") == ["-", "-", "0.40", "0.40", "0.50", "-", "0.250", "1/1"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_the_table_fits_and_paths_stay_whole(width, count):
+    flux = [module(f"lora_unet_single_blocks_{i}_linear1", phi=(0.5,) * count, kept=(0.5,) * count) for i in range(38)]
+    content = metrics(flux, count)
+    lines = shown(content, width)
+    tables = [line for line in lines if not line.startswith("#")]
+    assert max(map(len, tables)) <= 80
+    assert any(line.startswith("single block 36-37") for line in lines)
+    assert all(any(entry["path"] in line for line in lines) for entry in content["inputs"])
+
+
+def test_many_adapters_are_shown_as_a_range():
+    seven = (0.1, 0.2, 0.3, None, 0.5, 0.6, 0.75)
+    lines = shown(metrics([module("layer.0.a", phi=seven, kept=seven)], 7))
+    assert "0.10-0.75" in row(lines, "layer 0")
+
+
+def test_what_did_not_converge_is_said_with_a_remedy():
+    modules = [module(f"layer.{i}.a", converged=i > 3) for i in range(8)]
+    line = not_converged(metrics(modules))
+    assert line.startswith("not converged: 4 of 8 modules (layer.0.a, layer.1.a, layer.2.a, ...)")
+    assert "raise solver.max_steps (now 2000)" in line
+    assert any(line in shown_line for shown_line in shown(metrics(modules), 400))
+
+
+def test_nothing_is_said_when_all_converged():
+    assert not_converged(metrics(LAYERS)) == ""
+    assert not any("not converged" in line for line in shown(metrics(LAYERS)))
+
+
+def test_one_line_is_the_total_row_in_words():
+    assert one_line(metrics(LAYERS)) == (
+        "phi 0.11 - before, 0.51 0.61 after, kept 0.81 0.81, error 0.321, 12/12 converged, 1.3 s"
+    )
+
+
+def test_output_is_ascii_where_the_stream_is():
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    show(metrics(LAYERS), Console(file=stream, width=80))
+    stream.flush()
+    assert b"merged adapter: /runs/merged.safetensors" in stream.buffer.getvalue()

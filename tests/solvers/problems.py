@@ -1,0 +1,40 @@
+"""Objectives to solve, and the solvers with options that suit tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from lorafold.objectives import Objective, build
+from lorafold.problem import Problem
+from lorafold.solvers import SOLVERS, Solution
+
+OPTIONS = {
+    "subspace_weight": 1.0,
+    "reconstruction_weight": 1.0,
+    "distance": "chordal",
+    "reconstruction": "mean",
+    "directions": "all",
+}
+
+
+def objective(problem: Problem, rank: int, **options: Any) -> Objective:
+    return build(problem, rank, **{**OPTIONS, **options})
+
+
+def alternating(F: Objective, *, tol: float = 1e-10, max_sweeps: int = 500) -> Solution:
+    return SOLVERS["alternating"](F, tol=tol, max_sweeps=max_sweeps)
+
+
+def adam(F: Objective, **options: Any) -> Solution:
+    """Adam alone unless start_sweeps says otherwise."""
+    defaults = {"manifold": "grassmann", "tol": 1e-6, "max_steps": 2000, "learning_rate": 0.02, "start_sweeps": 0}
+    return SOLVERS["riemannian_adam"](F, **{**defaults, **options})
+
+
+SOLVE = {"alternating": alternating, "riemannian_adam": adam}
+
+
+def value(F: Objective, left: Tensor, right: Tensor) -> Tensor:
+    return F.evaluate(left, right).value
