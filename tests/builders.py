@@ -100,9 +100,10 @@ def single(up: Tensor, down: Tensor, scale: float = 1.0, *, form: str = "kohya",
     return Adapter(form, {"a": replace(Module("a", up, down, scale), **parts)})  # type: ignore[arg-type]
 
 
-def changed(adapter: Adapter, change: Callable[[Module], Module]) -> Adapter:
-    """The adapter with every module changed."""
-    return replace(adapter, modules={name: change(module) for name, module in adapter.modules.items()})
+def changed(adapter: Adapter, change: Callable[[Module], Module] = lambda m: m, only: Sequence[str] = ()) -> Adapter:
+    """The adapter with every module changed, and with some of its modules only."""
+    names = only or adapter.modules
+    return replace(adapter, modules={name: change(adapter.modules[name]) for name in names})
 
 
 def in_float64(adapter: Adapter) -> Adapter:

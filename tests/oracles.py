@@ -36,15 +36,12 @@ def numerical_rank(delta: Tensor, tolerance: float = 3e-7) -> int:
     return int(torch.linalg.matrix_rank(delta, rtol=tolerance)) if delta.abs().sum() > 0 else 0
 
 
-def left_space(delta: Tensor, k: int) -> Tensor:
-    """The k leading left singular vectors (m, k)."""
-    return torch.linalg.svd(delta, full_matrices=False)[0][:, :k]
-
-
-def truncated(delta: Tensor, r: int) -> Tensor:
-    """The best approximation of rank r (Eckart & Young)."""
-    Q, sigma, Rt = torch.linalg.svd(delta, full_matrices=False)
-    return (Q[:, :r] * sigma[:r]) @ Rt[:r]
+def truncations(delta: Tensor, ranks: Sequence[int]) -> list[Tensor]:
+    """The best approximations of these ranks (Eckart & Young): projections on the leading left singular vectors."""
+    if delta.shape[0] > delta.shape[1]:
+        return [best.T for best in truncations(delta.T, ranks)]
+    vectors = torch.linalg.eigh(delta @ delta.T).eigenvectors.flip(1)
+    return [vectors[:, :r] @ (vectors[:, :r].T @ delta) for r in ranks]
 
 
 def angles(X: Tensor, Y: Tensor) -> Tensor:

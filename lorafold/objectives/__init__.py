@@ -2,7 +2,10 @@
 
 from lorafold.objectives import _chordal as _chordal
 from lorafold.objectives import _geodesic as _geodesic
+from lorafold.objectives import _maxima as _maxima
 from lorafold.objectives import _phi as _phi
+from lorafold.objectives import _procrustes as _procrustes
+from lorafold.objectives import _products as _products
 from lorafold.objectives._build import build as build
 from lorafold.objectives._build import check_directions as check_directions
 from lorafold.objectives._distance import DISTANCES as DISTANCES

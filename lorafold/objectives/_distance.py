@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
+
+from lorafold.objectives._spectral import Profile, evaluate_spectral
 
 Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Stiffness = Callable[[Tensor, int], Tensor]
@@ -24,8 +27,8 @@ class Distance:
     `stiffness(shared, rank)` is given for quadratic distances, δ = a (min(r, k_i) - ‖O_i‖²): the numbers a (b, N).
     With it the best U for a fixed V is an eigenspace.
 
-    `shift(rank)` is a number s >= 0 for which s ‖O‖² - δ(O) is convex in O. On orthonormal U the term s ‖U‖² is
-    constant, so the minorise-maximise step of the alternating solver is monotone (solvers/_sweep.py).
+    `shift(rank)` is a number s >= 0 for which s ‖O‖² - δ(O) is convex in O, or a guess at it. On orthonormal U the
+    term s ‖U‖² is constant, so the minorise-maximise step of the alternating solver is monotone (solvers/_sweep.py).
     """
 
     name: str
@@ -37,12 +40,12 @@ class Distance:
 DISTANCES: dict[str, Distance] = {}
 
 
-def spectral_distance(name: str, *, shift: Callable[[int], float]) -> Callable[[Evaluate], Evaluate]:
-    """Register an `evaluate` function of the singular values of O."""
+def spectral_distance(name: str, *, shift: Callable[[int], float]) -> Callable[[Profile], Profile]:
+    """Register a function of the principal cosines (see `Profile`)."""
 
-    def register(evaluate: Evaluate) -> Evaluate:
-        DISTANCES[name] = Distance(name, evaluate, shift=shift)
-        return evaluate
+    def register(profile: Profile) -> Profile:
+        DISTANCES[name] = Distance(name, partial(evaluate_spectral, profile), shift=shift)
+        return profile
 
     return register
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from lorafold.objectives._terms import Term, chordal_counterpart
+from lorafold.objectives._terms import Term, chordal_counterpart, more_cautious
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Objective:
     def chordal(self) -> Objective:
         """The same objective with the chordal distance, if its own is not quadratic."""
         return replace(self, left=chordal_counterpart(self.left), right=chordal_counterpart(self.right))
+
+    def more_cautious(self, rows: Tensor) -> Objective:
+        """The same objective with shorter steps in some rows (indices), where a sweep has overshot."""
+        return replace(self, left=more_cautious(self.left, rows), right=more_cautious(self.right, rows))
 
     @property
     def is_quadratic(self) -> bool:

@@ -5,13 +5,16 @@ b = modules, N = adapters, d = p or q (dimension of a side), K = directions per 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from lorafold.objectives._distance import DISTANCES, Distance
+
+# By how much the shift of a term grows where a step has overshot, and how far; steps are shorter than rounding then.
+_MORE, _MOST = 4.0, 4.0**10
 
 
 class Term(Protocol):
@@ -54,6 +57,7 @@ class SpectralTerm:
     frames: Tensor  # (b, N, d, K)
     dims: Tensor  # (b, N)
     shares: Tensor  # (b, N)
+    caution: Tensor  # factor on the distance's own shift (b,)
 
     @property
     def form(self) -> None:
@@ -61,7 +65,7 @@ class SpectralTerm:
 
     @property
     def shift(self) -> Tensor:
-        return self.shares.sum(-1) * self.distance.shift(self.rank)
+        return self.caution * self.shares.sum(-1) * self.distance.shift(self.rank)
 
     def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         value, slope = self.distance.evaluate(self.frames.mT @ frame[:, None], self.dims)
@@ -75,10 +79,18 @@ def chordal_counterpart(term: Term) -> Term:
     return subspace_term(DISTANCES["chordal"], term.rank, term.frames, term.dims, term.shares)
 
 
+def more_cautious(term: Term, rows: Tensor) -> Term:
+    """The term with a larger shift in some rows, where a step has overshot."""
+    if not isinstance(term, SpectralTerm):
+        return term
+    grown = (_MORE * term.caution[rows]).clamp_max(_MOST)
+    return replace(term, caution=term.caution.index_copy(0, rows, grown))
+
+
 def subspace_term(distance: Distance, rank: int, frames: Tensor, dims: Tensor, shares: Tensor) -> Term:
     """The form that suits the distance: P = Σ_i share_i a_i X_iX_iᵀ if it is quadratic."""
     if distance.stiffness is None:
-        return SpectralTerm(distance, rank, frames, dims, shares)
+        return SpectralTerm(distance, rank, frames, dims, shares, torch.ones_like(shares[:, 0]))
     shared = dims.clamp_max(rank).to(shares.dtype)
     weight = shares * distance.stiffness(shared, rank)
     wide = (frames * weight.sqrt()[..., None, None]).transpose(1, 2).flatten(2)  # (b, d, N K)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lorafold.groups import group_of, labels
-from lorafold.reading import AGREEING, APART, OPPOSING, UNSIGNED
+from lorafold.reading import AGREEING, APART, DOUBT, OPPOSING, UNSIGNED
 from lorafold.report.terminal import SIDES, near
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, of a pair or of one module
@@ -25,6 +25,7 @@ _WORDS = f"""
 {APART}: overlap as by chance: a sum keeps both
 {UNSIGNED}: overlap beyond chance, but not the cosine
 {AGREEING}, {OPPOSING}: so much stronger or weaker is each in a plain sum
+{DOUBT}: directions paired at random inside the same subspaces may give that sign
 """
 _SEED = "* row spaces alike as from one seed: judge by the column spaces"
 
@@ -99,7 +100,7 @@ def _table_of_pairs(pairs: Sequence[Metrics]) -> Table:
 
 def _reading(pair: Metrics) -> str:
     words = pair["verdict"]
-    if words in (AGREEING, OPPOSING):
+    if words.removesuffix(DOUBT) in (AGREEING, OPPOSING):
         words += "".join(f" {100 * change:+.1f}" for change in pair["in_sum"]) + " %"
     return words + ("*" if pair["shared_initialisation"]["detected"] else "")
 

@@ -71,7 +71,8 @@ def _descend(objective: Objective, first: Point, tol: float, max_sweeps: int) ->
     part, here = take(objective, active), take(first, active)
     anderson = Anderson(_pack(here), _MEMORY)
     for step in range(max_sweeps):
-        here = _accelerated_sweep(part, here, anderson, exact=step >= _POWER_SWEEPS)
+        here, overshot = _accelerated_sweep(part, here, anderson, exact=step >= _POWER_SWEEPS)
+        part = part.more_cautious(overshot)
         last = put(last, active, here)
         sweeps[active] += 1
         # converged modules leave the batch; copying it for one or two of them costs more than another sweep
@@ -84,21 +85,27 @@ def _descend(objective: Objective, first: Point, tol: float, max_sweeps: int) ->
     return last, sweeps
 
 
-def _accelerated_sweep(objective: Objective, here: Point, anderson: Anderson, *, exact: bool) -> Point:
-    """The extrapolated point, or where that is worse than the present one, the plain sweep, which is monotone."""
+def _accelerated_sweep(objective: Objective, here: Point, anderson: Anderson, *, exact: bool) -> tuple[Point, Tensor]:
+    """The extrapolated point, or the plain sweep where that is worse than the present one, or else the present one.
+
+    The plain sweep is monotone where the distance's shift is a bound; the rows where it overshot are returned too.
+    """
     left, right = sweep(objective, here.left, here.right, exact=exact)
     packed = _pack(here)
     residual = torch.cat([left.flatten(1), right.flatten(1)], dim=1) - packed
     far_left, far_right = _unpack(anderson.extrapolate(packed, residual), here)
     faster = point(objective, polar(far_left), polar(far_right))
     # differences below rounding say nothing
-    noise = 4 * torch.finfo(here.value.dtype).eps * here.value.abs()
-    worse = faster.value > here.value + noise
+    limit = here.value + 4 * torch.finfo(here.value.dtype).eps * here.value.abs()
+    worse = faster.value > limit
     rows = worse.nonzero().squeeze(-1)
     if not len(rows):
-        return faster
+        return faster, rows
     anderson.forget(worse)
-    return put(faster, rows, point(take(objective, rows), left[rows], right[rows]))
+    plain = point(take(objective, rows), left[rows], right[rows])
+    overshot = plain.value > limit[rows]
+    stay = overshot.nonzero().squeeze(-1)
+    return put(faster, rows, put(plain, stay, take(here, rows[stay]))), rows[stay]
 
 
 def _pack(at: Point) -> Tensor:

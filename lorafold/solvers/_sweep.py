@@ -44,10 +44,16 @@ def _improve(term: Term, seen: Tensor, frame: Tensor, exact: bool) -> Tensor:
 
 
 def _same_span(target: Tensor, frame: Tensor) -> Tensor:
-    """The frame of span G = target nearest to X = frame, given that XᵀG is close to a positive definite matrix."""
+    """An orthonormal frame of span G = target, near X = frame if XᵀG is positive definite, as it is in a descent.
+
+    Division by XᵀG leaves the span and makes the matrix so well conditioned that its polar factor is cheap.
+    """
     inner = frame.mT @ target
-    ridge = _RIDGE * inner.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] * torch.eye(inner.shape[-1]).to(inner)
-    return polar(torch.linalg.solve(inner + ridge, target + frame @ ridge, left=False))
+    size = inner.diagonal(dim1=-2, dim2=-1).abs().mean(-1)
+    definite = (inner + inner.mT) / 2 + torch.diag_embed((_RIDGE * size)[:, None].expand(inner.shape[:-1]))
+    L, info = torch.linalg.cholesky_ex(definite)
+    divided = torch.cholesky_solve(target.mT, L).mT
+    return polar(torch.where((info == 0)[:, None, None], divided, target))
 
 
 def _power_steps(form: Tensor, frame: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ from lorafold.options import choices
 from tests.builders import Source
 
 CORES = Source(0).normal(5, 3, 4, 4)
-WEIGHTS = torch.tensor([[0.7, 0.2, 0.1], [1.0, 1.0, 1.0], [2.0, -1.0, 0.5], [0.0, 0.0, 3.0], [-1.0, -1.0, -1.0]]).double()
+WEIGHTS = torch.tensor(
+    [[0.7, 0.2, 0.1], [1.0, 1.0, 1.0], [2.0, -1.0, 0.5], [0.0, 0.0, 3.0], [-1.0, -1.0, -1.0]]
+).double()
 RULES = pytest.mark.parametrize("rule", CORE_RULES.values(), ids=CORE_RULES)
 
 

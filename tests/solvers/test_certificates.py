@@ -197,5 +197,5 @@ def test_a_full_history_is_reused_and_a_restart_forgets_it():
 
 
 def test_an_unknown_manifold_is_named():
-    with pytest.raises(LorafoldError, match="unknown manifold 'sphere'.*grassmann, grassmann_exact, stiefel"):
+    with pytest.raises(LorafoldError, match=r"unknown manifold 'sphere'.*grassmann, grassmann_exact, stiefel"):
         adam(objective(problem(), 3), manifold="sphere")

@@ -1,0 +1,18 @@
+"""What a comparison can be told: the one place where its defaults live. Free of torch and of Hydra.
+
+The command uses `CompareSettings` as the schema of `conf/compare.yaml`; from Python,
+`lorafold.compare(adapters, alpha=0.01)` replaces single fields of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """The settings of one comparison."""
+
+    distances: Any = ("chordal", "geodesic")  # list: which distances to report beside phi
+    alpha: float = 0.05  # significance level, in (0, 1): how often chance alone may pass for more

@@ -1,0 +1,42 @@
+// What the reader has chosen, and which parts of the page depend on it.
+
+const state = {
+  pair: CHOICES[0], // p
+  module: 0, // m
+  measure: "excess", // of the overview: excess | phi
+  gridMode: "phi", // of the maps: phi | chance | excess
+  tablePair: CHOICES[0], // p: one of the panels
+  sort: { key: null, down: false },
+  filter: "",
+  width: 0, // of the page, in pixels
+  dark: darkScheme.matches,
+};
+
+const views = [];
+
+/** Call `draw` whenever one of the `keys` of the state is set. */
+function view(keys, draw) {
+  views.push({ keys, draw });
+}
+
+function set(change) {
+  Object.assign(state, change);
+  for (const { keys, draw } of views) if (keys.some((key) => key in change)) draw();
+}
+
+/** Another pair for the whole page; the table begins with it too. */
+const choosePair = (p) => set({ pair: p, tablePair: p });
+
+/** The pairs on show, side by side. */
+const panels = () => panelsOf(state.pair);
+
+/** The module to begin with: the one that is furthest above chance in the first pair. */
+function mostOverlapping() {
+  const [p] = panels();
+  const height = (m) =>
+    largest(
+      SIDES.map((side) => measure(p, side, "z", m)),
+      -Infinity,
+    );
+  return MODULES.name.reduce((best, _, m) => (height(m) > height(best) ? m : best), 0);
+}

@@ -1,0 +1,256 @@
+"""Ordinary inputs that are degenerate for the mathematics: each has one sane result."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+import lorafold
+from lorafold.adapters import Adapter, Module
+from tests import oracles
+from tests.builders import Source, changed, random_adapter, single
+from tests.builders import one_thread as one_thread
+
+OBJECTIVES = ["chordal", "phi", "geodesic"]
+SHAPES = {"a": (20, 15), "b": (9, 30)}
+S = Source(0)
+UP, DOWN = S.normal(20, 4), S.normal(4, 15)
+
+
+def pair() -> list[Adapter]:
+    return [random_adapter("kohya", SHAPES, rank, seed=rank, scale=0.5) for rank in (4, 3)]
+
+
+def updates(adapter: Adapter) -> dict[str, Tensor]:
+    return {name: oracles.update(module) for name, module in adapter.modules.items()}
+
+
+def merged(adapters: list[Adapter], **options) -> dict[str, Tensor]:
+    """The updates of the merge, after the checks that every merge must pass."""
+    result = lorafold.merge(adapters, **options)
+    for module in result.adapter.modules.values():
+        assert bool(module.up.isfinite().all()) and bool(module.down.isfinite().all())
+        assert module.rank >= 1 and module.scale == 1.0
+    assert result.metrics()["summary"]["converged"] == len(result.adapter.modules)
+    return updates(result.adapter)
+
+
+def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-9):
+    assert list(found) == list(expected)
+    for name, delta in expected.items():
+        assert oracles.relative(found[name], delta) < tolerance
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+class TestUpdates:
+    def test_a_zero_update_leaves_the_other(self, objective):
+        first, second = pair()
+        silent = changed(first, lambda module: replace(module, up=0 * module.up))
+        found = merged([silent, second], weights=[0.7, 0.3], rank=3, objective=objective)
+        assert_equal(found, {name: 0.3 * delta for name, delta in updates(second).items()})
+
+    def test_only_zero_updates_give_zero(self, objective):
+        silent = [changed(adapter, lambda module: replace(module, up=0 * module.up)) for adapter in pair()]
+        for rank in (2, "max"):
+            found = merged(silent, rank=rank, objective=objective)
+            assert all(not bool(delta.any()) for delta in found.values())
+
+    @pytest.mark.parametrize("weights", [[0.5, 0.5], [0.9, 0.1]])
+    def test_identical_adapters_are_merged_into_the_same(self, objective, weights):
+        first, _ = pair()
+        for rank in (4, "max", 6):
+            assert_equal(merged([first, first], weights=weights, rank=rank, objective=objective), updates(first))
+
+    def test_adapters_that_differ_in_their_gauge_alone_too(self, objective):
+        first, _ = pair()
+        gauge = Source(1).conditioned(4, 4, 10.0)
+        turned = changed(first, lambda m: replace(m, up=m.up @ gauge, down=torch.linalg.inv(gauge) @ m.down))
+        assert_equal(merged([first, turned], rank=4, objective=objective), updates(first))
+
+    @pytest.mark.parametrize("rank", [3, 4, 9, "max"])
+    def test_opposite_weights_cancel(self, objective, rank):
+        first, _ = pair()
+        found = merged([first, first], weights=[0.7, -0.7], rank=rank, objective=objective)
+        assert all(not bool(delta.any()) for delta in found.values())
+
+    def test_ranks_beyond_the_joint_one_are_filled_with_zeros(self, objective):
+        adapters = pair()
+        result = lorafold.merge(adapters, weights=[1, -2], rank=12, objective=objective)
+        for name, module in result.adapter.modules.items():
+            expected = oracles.target([updates(adapter)[name] for adapter in adapters], [1, -2])
+            assert module.rank == 12
+            assert oracles.relative(oracles.update(module), expected) < 1e-9
+            assert not bool(module.up[:, 7:].any()) and not bool(module.down[7:].any())
+            assert bool((module.up[:, :7].norm(dim=0) > 0).all())
+
+    def test_rank_max_keeps_what_there_is(self, objective):
+        """7 dimensions of two different adapters, 4 of an adapter and its double, 1 (of zeros) of nothing."""
+        first, second = pair()
+        double = changed(first, lambda module: replace(module, scale=2 * module.scale))
+        for adapters, weights, rank in (
+            ([first, second], [1, 1], 7),
+            ([first, double], [1, 1], 4),
+            ([first, double], [2, -1], 1),
+        ):
+            result = lorafold.merge(adapters, weights=weights, rank="max", objective=objective)
+            assert {module.rank for module in result.adapter.modules.values()} == {rank}
+            assert {module["rank"] for module in result.metrics()["modules"]} == {rank}
+
+    def test_layers_smaller_than_the_joint_rank(self, objective):
+        shapes = {"thin": (3, 30), "flat": (30, 2), "dot": (1, 1)}
+        adapters = [random_adapter("kohya", shapes, rank, seed=rank) for rank in (7, 5)]
+        for rank in (8, 12, "max"):
+            found = merged(adapters, weights=[1, 0.5], rank=rank, objective=objective)
+            expected = {name: oracles.target([updates(a)[name] for a in adapters], [1, 0.5]) for name in shapes}
+            assert_equal(found, expected)
+
+    def test_disjoint_modules(self, objective):
+        first, second = (random_adapter("kohya", {name: (20, 15)}, 4) for name in ("a", "b"))
+        found = merged([first, second], weights=[0.7, 0.3], rank=4, objective=objective)
+        assert_equal(found, {"a": 0.7 * updates(first)["a"], "b": 0.3 * updates(second)["b"]})
+
+    def test_modules_that_only_some_adapters_have(self, objective):
+        """In the order in which they appear, each at its weight, at whatever rank its adapters have."""
+        first = random_adapter("kohya", {"a": (20, 15), "b": (9, 30)}, {"a": 4, "b": 2}, seed=1)
+        second = random_adapter("kohya", {"c": (8, 8), "b": (9, 30)}, {"c": 1, "b": 3}, seed=2)
+        third = random_adapter("kohya", {"c": (8, 8)}, 5, seed=3)
+        weights = [0.5, 0.3, -0.2]
+        one, two, three = map(updates, (first, second, third))
+        found = merged([first, second, third], weights=weights, rank="max", objective=objective)
+        assert list(found) == ["a", "b", "c"]
+        expected = {
+            "a": 0.5 * one["a"],
+            "b": 0.5 * one["b"] + 0.3 * two["b"],
+            "c": 0.3 * two["c"] - 0.2 * three["c"],
+        }
+        assert_equal(found, expected)
+
+    def test_one_adapter_alone_is_truncated_to_its_best_approximation(self, objective):
+        first, _ = pair()
+        expected = {name: oracles.truncations(delta, [2])[0] for name, delta in updates(first).items()}
+        assert_equal(merged([first], rank=2, objective=objective), expected, 1e-4)
+
+    def test_norms_that_differ_by_20_orders_of_magnitude(self, objective):
+        first, second = pair()
+        tiny = changed(second, lambda module: replace(module, scale=1e-20))
+        assert_equal(merged([first, tiny], weights=[1, 1], rank="max", objective=objective), updates(first))
+        solution = lorafold.merge([first, tiny], rank=3, objective=objective).metrics()
+        phi = [module["left"]["phi"][1] for module in solution["modules"]]
+        assert min(phi) > 0.2  # the tiny one has its say on the subspaces
+
+    def test_adapters_on_disjoint_rows(self, objective):
+        """As of the parts of a fused projection: their left spaces are exactly orthogonal."""
+        top, bottom = torch.zeros(20, 4).double(), torch.zeros(20, 4).double()
+        top[:10], bottom[10:] = S.normal(10, 4), S.normal(10, 4)
+        adapters = [single(top, DOWN), single(bottom, S.normal(4, 15))]
+        expected = oracles.target([updates(adapter)["a"] for adapter in adapters], [0.5, 0.5])
+        assert_equal(merged(adapters, rank=8, objective=objective), {"a": expected})
+        found = lorafold.merge(adapters, rank=4, objective=objective, reconstruction_weight=0).metrics()
+        assert found["summary"]["objective"] < 0.5
+
+
+CONV = {"kernel": (3, 3), "kind": "conv"}
+POINT = {"kernel": (1, 1), "kind": "conv"}
+
+
+class TestLayouts:
+    """What a module is besides its update survives the merge and the file."""
+
+    @staticmethod
+    def again(result, tmp_path) -> Adapter:
+        form = result.adapter.format
+        return lorafold.load(lorafold.save(result.adapter, tmp_path / ("m.safetensors" if form == "kohya" else "m")))
+
+    @pytest.mark.parametrize("form", ["kohya", "peft"])
+    @pytest.mark.parametrize("kernel", [(3, 3), (1, 1), (3,), (2, 1, 2)])
+    def test_convolutions(self, tmp_path, kernel, form):
+        n = 5 * math.prod(kernel)
+        parts = {"form": form, "kernel": kernel, "kind": "conv"}
+        adapters = [single(S.normal(8, 2), S.normal(2, n), **parts) for _ in range(2)]
+        result = lorafold.merge(adapters, weights=[1, 1], rank="max")
+        module = self.again(result, tmp_path).modules["a"]
+        assert (module.kernel, module.kind) == (kernel, "conv")
+        assert oracles.relative(oracles.update(module), sum(updates(adapter)["a"] for adapter in adapters)) < 1e-9
+
+    @pytest.mark.parametrize("first", ["linear", "conv"])
+    def test_a_pointwise_convolution_faces_a_linear_layer(self, tmp_path, first):
+        """Trainers write the same layer of a UNet either way; the first adapter's way is kept."""
+        both = [single(S.normal(8, 2), S.normal(2, 5), **parts) for parts in ({}, POINT)]
+        ordered = both if first == "linear" else both[::-1]
+        result = lorafold.merge(ordered, weights=[1, 1], rank="max")
+        module = self.again(result, tmp_path).modules["a"]
+        assert (module.kernel, module.kind) == ((), "linear") if first == "linear" else ((1, 1), "conv")
+        assert oracles.relative(oracles.update(module), sum(updates(adapter)["a"] for adapter in both)) < 1e-9
+
+    def test_embeddings(self, tmp_path):
+        parts = {"form": "peft", "kind": "embedding"}
+        adapters = [single(S.normal(6, 2), S.normal(2, 50), **parts) for _ in range(2)]
+        module = self.again(lorafold.merge(adapters, weights=[1, 1], rank="max"), tmp_path).modules["a"]
+        assert module.kind == "embedding"
+        assert oracles.relative(oracles.update(module), sum(updates(adapter)["a"] for adapter in adapters)) < 1e-9
+
+    def test_lora_biases_are_summed_with_weight_and_scale(self, tmp_path):
+        biases = [S.normal(20), S.normal(20)]
+        adapters = [single(UP, DOWN, s, form="peft", bias=b) for s, b in zip((0.5, 2.0), biases, strict=True)]
+        result = lorafold.merge(adapters, weights=[0.7, -0.3], rank=4, scale=2.0)
+        module = self.again(result, tmp_path).modules["a"]
+        torch.testing.assert_close(module.scale * module.bias, 2 * (0.7 * 0.5 * biases[0] - 0.3 * 2.0 * biases[1]))
+
+    def test_other_additive_tensors_are_summed_with_the_weights(self, tmp_path):
+        deltas = [{"a.diff_b": S.normal(20), "n.w_norm": S.normal(5)}, {"a.diff_b": S.normal(20)}]
+        adapters = [replace(single(UP, DOWN), deltas=delta) for delta in deltas]
+        result = lorafold.merge(adapters, weights=[0.7, -0.3], rank=4, scale=2.0)
+        found = self.again(result, tmp_path).deltas
+        torch.testing.assert_close(found["a.diff_b"], 1.4 * deltas[0]["a.diff_b"] - 0.6 * deltas[1]["a.diff_b"])
+        torch.testing.assert_close(found["n.w_norm"], 1.4 * deltas[0]["n.w_norm"])
+
+    def test_mixed_ranks_within_an_adapter(self):
+        shapes = {f"m{i}": (12, 10) for i in range(6)}
+        first = random_adapter("kohya", shapes, {name: 1 + i % 3 for i, name in enumerate(shapes)}, seed=1)
+        second = random_adapter("kohya", shapes, {name: 4 - i % 2 for i, name in enumerate(shapes)}, seed=2)
+        found = merged([first, second], weights=[1, 1], rank=7)
+        assert_equal(found, {name: updates(first)[name] + updates(second)[name] for name in shapes})
+
+    def test_half_precision_files_lose_no_more_than_their_rounding(self):
+        for dtype, error in ((torch.float16, 1e-3), (torch.bfloat16, 8e-3)):
+            adapters = [random_adapter("kohya", SHAPES, 4, seed=seed, dtype=dtype) for seed in (1, 2)]
+            found = lorafold.merge(adapters, weights=[1, 1], rank="max").adapter
+            assert {module.up.dtype for module in found.modules.values()} == {dtype}
+            for name, delta in updates(found).items():
+                assert oracles.relative(delta, sum(updates(adapter)[name] for adapter in adapters)) < error
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_scale_of_a_module_is_no_measure_of_cancellation(scale):
+    """ΔW_3 = scale (ΔW_1 + ΔW_2) for any scale, also through the modules' own."""
+    first, second = pair()
+    expected = {name: scale * delta for name, delta in merged([first, second], rank="max").items()}
+    assert_equal(merged([first, second], rank="max", scale=scale), expected)
+    small = [changed(adapter, lambda m: replace(m, scale=scale * m.scale)) for adapter in (first, second)]
+    assert_equal(merged(small, rank="max"), expected)
+
+
+def test_modules_are_named_as_in_the_first_adapter_that_has_them():
+    first, second = pair()
+    other = replace(second, modules={"b": second.modules["b"], "a": second.modules["a"]})
+    assert list(lorafold.merge([first, other], rank=2).adapter.modules) == ["a", "b"]
+    assert list(lorafold.merge([other, first], rank=2).adapter.modules) == ["b", "a"]
+
+
+def test_inputs_are_left_as_they_were():
+    adapters = pair()
+    before = [{name: (m.up.clone(), m.down.clone()) for name, m in adapter.modules.items()} for adapter in adapters]
+    lorafold.merge(adapters, rank=3)
+    for adapter, copies in zip(adapters, before, strict=True):
+        for name, module in adapter.modules.items():
+            assert torch.equal(module.up, copies[name][0]) and torch.equal(module.down, copies[name][1])
+
+
+def test_a_module_of_one_adapter_keeps_its_type():
+    conv = {"a": Module("a", S.normal(8, 2), S.normal(2, 45), 1.0, **CONV)}
+    result = lorafold.merge([random_adapter("kohya", {"b": (4, 4)}, 2), Adapter("kohya", conv)], rank=2)
+    assert (result.adapter.modules["a"].kernel, result.adapter.modules["b"].kernel) == ((3, 3), ())
