@@ -79,10 +79,20 @@ def scaled_distance(name: str, U: Tensor, X: Tensor) -> float:
     if X.shape[1] == 0:
         return 0.0
     theta, r = angles(U, X), U.shape[1]
+    right = math.pi**2 / 4
+    # the geometric mean of cos², floored; and power means in place of the largest angle and chord
+    mean = float((((theta.cos() ** 2 + 0.01) / 1.01).log()).mean().exp())
+    chord = 2 * (theta / 2).sin()
     return {
         "chordal": float(theta.sin().square().sum()) / r,
         "phi": float(theta.sin().square().sum()) / len(theta),
-        "geodesic": float(theta.square().sum()) / (r * math.pi**2 / 4),
+        "geodesic": float(theta.square().sum()) / (r * right),
+        "procrustes": float((1 - theta.cos()).sum()) / r,
+        "martin": -math.log(mean) / math.log(1.01 / 0.01),
+        "binet_cauchy": (1 - mean) / (1 - 0.01 / 1.01),
+        "fubini_study": (math.acos(min(1.0, math.sqrt(mean))) / math.acos(math.sqrt(0.01 / 1.01))) ** 2,
+        "asimov": float(theta.pow(8).mean()) ** (1 / 4) / right,
+        "spectral": float(chord.pow(8).mean()) ** (1 / 4) / 2,
     }[name]
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from lorafold.objectives._spectral import Profile, evaluate_spectral
 
 Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-Stiffness = Callable[[Tensor, int], Tensor]
+Stiffness = Callable[[Tensor, int], Tensor]  # (min(r, k_i) (b, N), r) -> (b, N)
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,21 @@ class Distance:
     `stiffness(shared, rank)` is given for quadratic distances, δ = a (min(r, k_i) - ‖O_i‖²): the numbers a (b, N).
     With it the best U for a fixed V is an eigenspace.
 
-    `shift(rank)` is a number s >= 0 for which s ‖O‖² - δ(O) is convex in O, or a guess at it. On orthonormal U the
-    term s ‖U‖² is constant, so the minorise-maximise step of the alternating solver is monotone (solvers/_sweep.py).
+    `shift(shared, rank)` are numbers s >= 0 (b, N) for which s ‖O‖² - δ(O) is convex in O, or a guess at them. On
+    orthonormal U the term s ‖U‖² is constant, so the minorise-maximise step of the alternating solver is monotone
+    (solvers/_sweep.py).
     """
 
     name: str
     evaluate: Evaluate
     stiffness: Stiffness | None = None
-    shift: Callable[[int], float] = lambda rank: 0.0
+    shift: Stiffness = lambda shared, rank: torch.zeros_like(shared)
 
 
 DISTANCES: dict[str, Distance] = {}
 
 
-def spectral_distance(name: str, *, shift: Callable[[int], float]) -> Callable[[Profile], Profile]:
+def spectral_distance(name: str, *, shift: Stiffness) -> Callable[[Profile], Profile]:
     """Register a function of the principal cosines (see `Profile`)."""
 
     def register(profile: Profile) -> Profile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from lorafold.objectives._angles import angle_and_ratio
@@ -12,9 +13,9 @@ from lorafold.objectives._distance import spectral_distance
 RIGHT_ANGLE_SQUARED = math.pi**2 / 4
 
 
-def _shift(rank: int) -> float:
+def _shift(shared: Tensor, rank: int) -> Tensor:
     """-arccos(c)² + c² is convex on [0, 1]: its second derivative is 2 c (θ - sinθ cosθ) / sin³θ >= 0."""
-    return 1 / (rank * RIGHT_ANGLE_SQUARED)
+    return torch.full_like(shared, 1 / (rank * RIGHT_ANGLE_SQUARED))
 
 
 @spectral_distance("geodesic", shift=_shift)

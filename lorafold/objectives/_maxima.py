@@ -21,16 +21,18 @@ ORDER = 8
 def _power_mean_squared(x: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     """P = (mean x_j^p)^(2/p) over the principal ones, and dP/dx_j."""
     count = real.sum(-1, keepdim=True).clamp_min(1)
-    top = (x * real).amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-    power = ((x / top) ** ORDER * real).sum(-1, keepdim=True) / count
-    mean = top.square() * power ** (2 / ORDER)
+    x = x.where(real, 0.0)
+    # relative to the largest, whose powers neither overflow nor vanish
+    top = x.amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    power = ((x / top) ** ORDER).sum(-1, keepdim=True).clamp_min(1) / count
+    mean = x.amax(-1, keepdim=True).square() * power ** (2 / ORDER)
     slope = 2 * top * power ** (2 / ORDER - 1) * (x / top) ** (ORDER - 1) / count
-    return (mean * real.any(-1, keepdim=True)).squeeze(-1), slope
+    return mean.squeeze(-1), slope
 
 
-def _shift(rank: int) -> float:
+def _shift(shared: Tensor, rank: int) -> Tensor:
     """A guess: the solver raises it where a step does not descend."""
-    return 1 / RIGHT_ANGLE_SQUARED
+    return torch.full_like(shared, 1 / RIGHT_ANGLE_SQUARED)
 
 
 @spectral_distance("asimov", shift=_shift)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from lorafold.objectives._terms import Term, chordal_counterpart, more_cautious
@@ -52,6 +53,12 @@ class Objective:
     def is_quadratic(self) -> bool:
         """Whether the best U for a fixed V is an eigenspace."""
         return self.left.form is not None
+
+    @property
+    def rounding(self) -> Tensor:
+        """What rounding makes of F at most: it is a difference of sums as large as its bound.  (b,)"""
+        most = self.constant + self.left.most + self.right.most
+        return 8 * torch.finfo(most.dtype).eps * most
 
     def evaluate(self, left: Tensor, right: Tensor) -> Evaluation:
         """F, ∂F/∂U and ∂F/∂V at U = left (b, p, r), V = right (b, q, r)."""

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from lorafold.objectives._angles import angle_and_ratio
 from lorafold.objectives._distance import spectral_distance
-from lorafold.objectives._geodesic import RIGHT_ANGLE_SQUARED
 
 FLOOR = 0.01
 _LOG_RANGE = math.log((1 + FLOOR) / FLOOR)
@@ -28,9 +27,9 @@ def _mean_log(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return log, 2 * cos / floored / count
 
 
-def _shift(rank: int) -> float:
-    """log(c² + ε) has second derivatives >= -1 / 4ε, at c² = 3ε."""
-    return 1 / (8 * FLOOR * rank * _LOG_RANGE)
+def _shift(shared: Tensor, rank: int) -> Tensor:
+    """log(c² + ε) has second derivatives >= -1 / 4ε, at c² = 3ε: a bound for Martin, a guess for the other two."""
+    return 1 / (8 * FLOOR * _LOG_RANGE * shared.clamp_min(1))
 
 
 @spectral_distance("martin", shift=_shift)
@@ -45,23 +44,23 @@ def martin(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 @spectral_distance("binet_cauchy", shift=_shift)
 def binet_cauchy(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """δ = 1 - exp L: the squared Binet-Cauchy distance 1 - Π cos²θ_j with the geometric mean in place of the product.
+    """δ = (1 - exp L) (1 + ε): the squared Binet-Cauchy distance 1 - Π cos²θ_j, with the geometric mean of the cos².
 
     Wolf & Shashua 2003; Hamm & Lee 2008, section 3.
     """
     log, slope = _mean_log(cos, real, rank)
     mean = torch.exp(log)
-    return (1 - mean) * real.any(-1), -slope * mean[..., None]
+    return (1 - mean) * real.any(-1) * (1 + FLOOR), -slope * mean[..., None] * (1 + FLOOR)
 
 
 @spectral_distance("fubini_study", shift=_shift)
 def fubini_study(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """δ = arccos(exp(L/2))² / (π²/4): the squared Fubini-Study distance, with the geometric mean of the cosines.
+    """δ = (arccos exp(L/2) / arccos √(ε / (1 + ε)))²: Fubini-Study, with the geometric mean of the cosines.
 
     Edelman, Arias & Smith 1998, section 4.3.
     """
     log, slope = _mean_log(cos, real, rank)
     root = torch.exp(log / 2)
     angle, ratio = angle_and_ratio(root)
-    derivative = (-ratio * root / RIGHT_ANGLE_SQUARED)[..., None] * slope
-    return angle.square() / RIGHT_ANGLE_SQUARED * real.any(-1), derivative
+    scale = 1 / math.acos(math.sqrt(FLOOR / (1 + FLOOR))) ** 2
+    return angle.square() * real.any(-1) * scale, (-ratio * root * scale)[..., None] * slope

@@ -28,6 +28,10 @@ class Term(Protocol):
     def shift(self) -> Tensor:
         """s >= 0 with s ‖X‖² - value convex in X.  (b,)"""
 
+    @property
+    def most(self) -> Tensor:
+        """The largest value, at orthogonal subspaces.  (b,)"""
+
     def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Value (b,) and Euclidean gradient (b, d, r) at X = frame."""
 
@@ -42,6 +46,10 @@ class QuadraticTerm:
     @property
     def shift(self) -> Tensor:
         return torch.zeros_like(self.constant)
+
+    @property
+    def most(self) -> Tensor:
+        return self.constant
 
     def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         seen = self.form @ frame
@@ -65,7 +73,12 @@ class SpectralTerm:
 
     @property
     def shift(self) -> Tensor:
-        return self.caution * self.shares.sum(-1) * self.distance.shift(self.rank)
+        shared = self.dims.clamp_max(self.rank).to(self.shares.dtype)
+        return self.caution * (self.shares * self.distance.shift(shared, self.rank)).sum(-1)
+
+    @property
+    def most(self) -> Tensor:
+        return self.shares.sum(-1)
 
     def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         value, slope = self.distance.evaluate(self.frames.mT @ frame[:, None], self.dims)

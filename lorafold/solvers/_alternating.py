@@ -19,8 +19,8 @@ from lorafold.solvers._sweep import closed_form_start, sweep
 _MEMORY = 6
 # Power sweeps are cheap and gain most at first; exact eigenspaces resolve small gaps and leave saddle points.
 _POWER_SWEEPS = 4
-# The smallest relative gradient norm that float32 resolves.
-_FLOAT32_TOL = 3e-6
+# Relative gradient norms below this are left to float64: float32 resolves no less than 1e-6 to 1e-5.
+_FLOAT32_TOL = 5e-5
 # The chordal start of another distance needs to be near, not exact.
 _NEAR, _NEAR_SWEEPS = 1e-3, 50
 
@@ -95,8 +95,7 @@ def _accelerated_sweep(objective: Objective, here: Point, anderson: Anderson, *,
     residual = torch.cat([left.flatten(1), right.flatten(1)], dim=1) - packed
     far_left, far_right = _unpack(anderson.extrapolate(packed, residual), here)
     faster = point(objective, polar(far_left), polar(far_right))
-    # differences below rounding say nothing
-    limit = here.value + 4 * torch.finfo(here.value.dtype).eps * here.value.abs()
+    limit = here.value + objective.rounding
     worse = faster.value > limit
     rows = worse.nonzero().squeeze(-1)
     if not len(rows):

@@ -18,12 +18,15 @@ OPTIONS = {
     "directions": "all",
 }
 
+# The distances with closed forms to compare with.
+MAIN = ("chordal", "phi", "geodesic")
+
 
 def objective(problem: Problem, rank: int, **options: Any) -> Objective:
     return build(problem, rank, **{**OPTIONS, **options})
 
 
-def alternating(F: Objective, *, tol: float = 1e-10, max_sweeps: int = 500) -> Solution:
+def alternating(F: Objective, *, tol: float = 1e-8, max_sweeps: int = 500) -> Solution:
     return SOLVERS["alternating"](F, tol=tol, max_sweeps=max_sweeps)
 
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from lorafold.objectives import DISTANCES
 from lorafold.problem import Problem
 from lorafold.solvers import MANIFOLDS
 from lorafold.solvers._riemannian_adam import _walk
@@ -15,7 +14,7 @@ from tests import oracles
 from tests.builders import Source, random_layer
 from tests.builders import one_thread as one_thread
 from tests.core_space.lifted import lifted, reduce_one
-from tests.solvers.problems import alternating, objective
+from tests.solvers.problems import MAIN, alternating, objective
 
 RANKS, WIDTH = [4, 3], 4
 LAYERS = [random_layer(Source(seed), 40, 30, RANKS, [0.5, 2.0]) for seed in (0, 1)]
@@ -47,8 +46,8 @@ def assert_same(core: Tensor, full: Tensor, side: int):
     torch.testing.assert_close(oracles.projector(embedded(core, side)), oracles.projector(full), rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("steps", [1, 5, 20])
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("steps", [1, 20])
+@pytest.mark.parametrize("distance", MAIN)
 @pytest.mark.parametrize("manifold", MANIFOLDS)
 def test_riemannian_adam(manifold, distance, steps):
     small = objective(reduce_one(*LAYERS).problem, 4, distance=distance)
@@ -67,11 +66,11 @@ def test_riemannian_adam(manifold, distance, steps):
     assert float(moved.abs().max()) > 1e-3 * steps
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", MAIN)
 def test_alternating(distance):
     small = objective(reduce_one(*LAYERS).problem, 4, distance=distance)
     large = objective(in_full_space(), 4, distance=distance)
-    one, other = alternating(small), alternating(large)
+    one, other = alternating(small, tol=1e-10), alternating(large, tol=1e-10)
     assert bool(one.converged.all()) and bool(other.converged.all())
     assert_same(one.left, other.left, 0)
     assert_same(one.right, other.right, 1)
