@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from lorafold.adapters import Adapter as Adapter
     from lorafold.adapters import load as load
     from lorafold.adapters import save as save
+    from lorafold.align import AlignResult as AlignResult
+    from lorafold.align import align as align
+    from lorafold.align_settings import AlignSettings as AlignSettings
     from lorafold.compare import CompareResult as CompareResult
     from lorafold.compare import compare as compare
     from lorafold.compare_settings import CompareSettings as CompareSettings
@@ -31,18 +34,21 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Adapter": "lorafold.adapters",
+    "AlignResult": "lorafold.align",
+    "AlignSettings": "lorafold.align_settings",
     "CompareResult": "lorafold.compare",
     "CompareSettings": "lorafold.compare_settings",
     "LorafoldError": "lorafold.errors",
     "MergeResult": "lorafold.merge",
     "Settings": "lorafold.settings",
+    "align": "lorafold.align",
     "compare": "lorafold.compare",
     "load": "lorafold.adapters",
     "merge": "lorafold.merge",
     "save": "lorafold.adapters",
 }
-__all__ = ["Adapter", "CompareResult", "CompareSettings", "LorafoldError", "MergeResult", "Settings"]
-__all__ += ["compare", "load", "merge", "save"]
+__all__ = ["Adapter", "AlignResult", "AlignSettings", "CompareResult", "CompareSettings", "LorafoldError"]
+__all__ += ["MergeResult", "Settings", "align", "compare", "load", "merge", "save"]
 
 
 def __getattr__(name: str) -> Any:

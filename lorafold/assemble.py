@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
 from lorafold.adapters.metadata import merged_metadata
+from lorafold.core_space import NonFiniteError
 from lorafold.errors import LorafoldError
 from lorafold.inputs import template
 
@@ -23,15 +24,23 @@ def assemble(adapters: Sequence[Adapter], weights: Sequence[float], scale: float
 
     Args:
         factors: up (m, r) and down (r, n) by module name, in the dtype to save.
+
+    Raises:
+        LorafoldError: tensors of the adapters that contradict each other.
+        NonFiniteError: NaN or Inf among the biases and other tensors.
     """
     first = adapters[0]
     terms = [(adapter, scale * weight) for adapter, weight in zip(adapters, weights, strict=True)]
     modules = {name: _module(template(name, adapters), terms, *pair) for name, pair in factors.items()}
+    deltas, extras = _deltas(terms), _extras(adapters)
+    biases = [module.bias for module in modules.values() if module.bias is not None]
+    if not all(bool(tensor.isfinite().all()) for tensor in (*biases, *deltas.values(), *extras.values())):
+        raise NonFiniteError
     return Adapter(
         format=first.format,
         modules=modules,
-        deltas=_deltas(terms),
-        extras=_extras(adapters),
+        deltas=deltas,
+        extras=extras,
         metadata=merged_metadata(adapters, weights, [module.rank for module in modules.values()]),
         config=first.config,
     )

@@ -40,7 +40,7 @@ def merge(config: DictConfig) -> None:
         from lorafold.run import merge as run_merge
 
         values = read(config, MergeConfig)
-        run_merge(run, MergeJob(values.settings(), values.adapters, values.output, values.threads))
+        run_merge(run, MergeJob(values.settings(), values.adapters, values.output, values.page, values.threads))
 
 
 def compare(config: DictConfig) -> None:
@@ -54,9 +54,21 @@ def compare(config: DictConfig) -> None:
         run_compare(run, CompareJob(values.settings(), values.adapters, values.page, values.threads))
 
 
+def align(config: DictConfig) -> None:
+    """The task of `lorafold align`."""
+    with _run_of_a_task() as run:
+        from lorafold.config import AlignConfig, read
+        from lorafold.run_align import AlignJob
+        from lorafold.run_align import align as run_align
+
+        values = read(config, AlignConfig)
+        run_align(run, AlignJob(values.settings(), values.adapters, values.threads))
+
+
 COMMANDS = {
     "merge": Command(merge, "two or more LoRA adapters in, one out"),
     "compare": Command(compare, "how much two or more adapters overlap, layer by layer, beside chance"),
+    "align": Command(align, "rewrite adapters so that their factors match those of the first"),
 }
 
 

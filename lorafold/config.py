@@ -11,6 +11,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from lorafold.align_settings import AlignSettings
 from lorafold.compare_settings import CompareSettings
 from lorafold.errors import LorafoldError
 from lorafold.options import suggest
@@ -25,6 +26,7 @@ class MergeConfig(Settings):
 
     adapters: Any = "demo"  # list of files and folders, or "demo": the pair that lorafold ships
     output: str | None = None  # file or folder to write; None: merged[.safetensors] in the run's folder
+    page: bool = True  # write overlap.html
     threads: int | None = None  # of the CPU; None: leave them as they are
 
     def settings(self) -> Settings:
@@ -45,7 +47,19 @@ class CompareConfig(CompareSettings):
         return CompareSettings(self.distances, self.alpha)
 
 
-SCHEMAS: dict[str, type] = {"merge": MergeConfig, "compare": CompareConfig}  # by command
+@dataclass(frozen=True)
+class AlignConfig(AlignSettings):
+    """`conf/align.yaml`: the settings of an alignment, and what only the command needs to know."""
+
+    adapters: Any = "demo"  # list of files and folders, or "demo": the pair that lorafold ships
+    threads: int | None = None  # of the CPU; None: leave them as they are
+
+    def settings(self) -> AlignSettings:
+        """What `lorafold.align` takes."""
+        return AlignSettings(self.mode, self.group)
+
+
+SCHEMAS: dict[str, type] = {"merge": MergeConfig, "compare": CompareConfig, "align": AlignConfig}  # by command
 
 
 def register(command: str) -> None:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from lorafold.adapters import Adapter, Module, load
-from lorafold.core_space import Layer
+from lorafold.adapters import Adapter, Module, check_finite, load
+from lorafold.core_space import Layer, NonFiniteError
 from lorafold.errors import LorafoldError
+
+
+def check_list(adapters: Sequence[str | Path | Adapter]) -> None:
+    """Raise LorafoldError unless there is at least one adapter, in a list."""
+    if isinstance(adapters, str | Path) or not adapters:
+        raise LorafoldError(f"adapters={adapters!r}, expected a list of at least one", remedy="For example [a, b].")
 
 
 def load_all(adapters: Sequence[str | Path | Adapter]) -> list[Adapter]:
@@ -20,8 +27,7 @@ def load_all(adapters: Sequence[str | Path | Adapter]) -> list[Adapter]:
     Raises:
         LorafoldError: no adapter, or formats that have no names in common.
     """
-    if isinstance(adapters, str | Path) or not adapters:
-        raise LorafoldError(f"adapters={adapters!r}, expected a list of at least one", remedy="For example [a, b].")
+    check_list(adapters)
     loaded = [item if isinstance(item, Adapter) else load(item) for item in adapters]
     for other in loaded[1:]:
         if other.format != loaded[0].format:
@@ -43,6 +49,17 @@ def line_up(adapters: Sequence[Adapter]) -> list[Layer]:
     if not names:
         raise LorafoldError("no adapted module in any adapter", path=adapters[0].path, remedy="Is this a LoRA?")
     return [_layer(name, adapters) for name in names]
+
+
+@contextmanager
+def non_finite_named(adapters: Sequence[Adapter]) -> Iterator[None]:
+    """Where NaN or Inf turns up, say in which file and under which key."""
+    try:
+        yield
+    except NonFiniteError:
+        for adapter in adapters:
+            check_finite(adapter)
+        raise  # they are finite, but what was made of them is not
 
 
 def template(name: str, adapters: Sequence[Adapter]) -> Module:
@@ -94,8 +111,8 @@ def _layer(name: str, adapters: Sequence[Adapter]) -> Layer:
 
 def _fits(first: Module, module: Module) -> bool:
     """Equal shapes; a 1 x 1 convolution also faces a linear layer."""
-    kernels = [kernel for kernel in (first.kernel, module.kernel) if math.prod(kernel) != 1]
-    return first.shape == module.shape and len(set(kernels)) <= 1 and (first.kind, module.kind).count("embedding") != 1
+    one, other = (module.kernel if math.prod(module.kernel) > 1 else () for module in (first, module))
+    return first.shape == module.shape and one == other and (first.kind, module.kind).count("embedding") != 1
 
 
 def _describe(module: Module) -> str:

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorafold.adapters import Adapter, check_finite
+from lorafold.adapters import Adapter
 from lorafold.assemble import assemble
-from lorafold.core_space import RANK_TOLERANCE, Layer, NonFiniteError, lift, reduce_layers
-from lorafold.inputs import line_up, load_all, pieces
+from lorafold.core_space import RANK_TOLERANCE, Layer, lift, reduce_layers
+from lorafold.inputs import check_list, line_up, load_all, non_finite_named, pieces, template
 from lorafold.measure import measure
 from lorafold.metrics import MergedBatch, merge_metrics
 from lorafold.parallel import map_pieces
@@ -30,8 +30,6 @@ from lorafold.stopwatch import Stopwatch
 Progress = Callable[[str, int, int], None]
 # Modules per piece of work: on a CPU few enough to stay in its cache.
 _MOST = {"cpu": 32, "cuda": 4096}
-# Of a combined core: singular values below this, relative to the inputs, are what cancellation leaves.
-_CANCELLED = 1e-12
 
 
 @dataclass(frozen=True)
@@ -70,27 +68,24 @@ def merge(
         LorafoldError: a mistake in the settings or in a file.
     """
     clock = Stopwatch()
+    check_list(adapters)
     plan = make_plan(replace(settings or Settings(), **changes), len(adapters))
     with clock("read"):
         inputs = load_all(adapters)
         layers = line_up(inputs)
-    dtype = plan.dtype or next(iter(inputs[0].modules.values())).up.dtype
+    dtype = plan.dtype or template(layers[0].name, inputs).up.dtype
     work = partial(_merge_piece, layers=layers, plan=plan, dtype=dtype)
     factors: dict[str, tuple[Tensor, Tensor]] = {}
     batches = []
-    try:
+    with non_finite_named(inputs):
         with clock("merge"):
             for batch in map_pieces(work, pieces(layers, _MOST[plan.device.type]), plan.device):
                 batches.append(batch.report)
                 factors |= batch.factors
                 if progress:
                     progress("merge", len(factors), len(layers))
-    except NonFiniteError:
-        for adapter in inputs:
-            check_finite(adapter)  # names the file and the key
-        raise
-    in_order = {layer.name: factors[layer.name] for layer in layers}
-    merged = assemble(inputs, plan.weights, plan.scale, in_order)
+        in_order = {layer.name: factors[layer.name] for layer in layers}
+        merged = assemble(inputs, plan.weights, plan.scale, in_order)
     return MergeResult(merged, tuple(inputs), tuple(batches), _stages(clock.seconds, batches))
 
 
@@ -125,7 +120,7 @@ def _merge_piece(
         cores = batch.problem.coordinates(solution.left, solution.right)
         merged = plan.scale * plan.core(cores, weights)
         measures = measure(batch.problem, solution.left, solution.right, cores, merged, plan.scale)
-        left, right, kept = _balanced(merged, cores, solution)
+        left, right, kept = _balanced(merged, abs(plan.scale) * batch.problem.rounding, solution)
     with clock("lift"):
         ups, downs = lift(batch, left, right, dtype)
         ranks = kept.clamp_min(1).tolist() if plan.rank is None else [plan.rank] * len(rows)
@@ -138,11 +133,13 @@ def _merge_piece(
     return _Merged(report, factors)
 
 
-def _balanced(merged: Tensor, cores: Tensor, solution: Solution) -> tuple[Tensor, Tensor, Tensor]:
-    """U Q √S and V R √S of merged = Q S Rᵀ, and how many singular values count.  (b, R, r), (b, R, r), (b,)"""
+def _balanced(merged: Tensor, rounding: Tensor, solution: Solution) -> tuple[Tensor, Tensor, Tensor]:
+    """U Q √S and V R √S of merged = Q S Rᵀ, and how many singular values count.  (b, R, r), (b, R, r), (b,)
+
+    Those below `rounding` (b,) are what is left of updates that cancel.
+    """
     Q, S, Rt = torch.linalg.svd(merged)
-    noise = _CANCELLED * torch.linalg.matrix_norm(cores).amax(1)
-    S = S * (S > noise[:, None])
+    S = S * (S > rounding[:, None])
     root = S.sqrt()[:, None, :]
     count = (S > RANK_TOLERANCE * S[:, :1]).sum(-1)
     return solution.left @ (Q * root), solution.right @ (Rt.mT * root), count

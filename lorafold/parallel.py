@@ -23,6 +23,7 @@ def map_pieces(work: Callable[[Piece], Result], pieces: Sequence[Piece], device:
     if workers <= 1:
         yield from map(work, pieces)
         return
+    threads = torch.get_num_threads()
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         futures = [pool.submit(work, piece) for piece in pieces]
         try:
@@ -30,3 +31,4 @@ def map_pieces(work: Callable[[Piece], Result], pieces: Sequence[Piece], device:
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)  # of the threads to come; a worker has changed that too

@@ -85,7 +85,7 @@ def _objective(settings: Settings) -> Callable[..., Any]:
     if not any(weights.values()):
         raise LorafoldError("subspace_weight and reconstruction_weight are both 0", remedy="Leave one above 0.")
     options = choice("objective", settings.objective)
-    for option, known in (("distance", DISTANCES), ("reconstruction", RECONSTRUCTIONS)):
+    for option, known in (("distance", sorted(DISTANCES)), ("reconstruction", RECONSTRUCTIONS)):
         _known(f"objective.{option}", options[option], known)
     options = check_options(build, {**options, **weights})
     check_directions(options["directions"])

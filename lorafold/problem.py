@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# Relative to the largest of the terms of a sum.
+_CANCELLED = 1e-12
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -40,10 +43,16 @@ class Problem:
         """ΔW_i in these coordinates.  (b, N, p, q)"""
         return self.left @ self.core @ self.right.mT
 
+    @property
+    def rounding(self) -> Tensor:
+        """Norms below this are what rounding leaves of weighted updates that cancel.  (b,)"""
+        return _CANCELLED * (self.weights.abs() * self.energies.sqrt()).amax(-1)
+
     def target(self) -> Tensor:
-        """M = Σ w_i ΔW_i.  (b, p, q)"""
+        """M = Σ w_i ΔW_i; exactly zero where the updates cancel.  (b, p, q)"""
         weighted = self.weights[..., None, None] * self.core
-        return _side_by_side(self.left @ weighted) @ _side_by_side(self.right).mT
+        total = _side_by_side(self.left @ weighted) @ _side_by_side(self.right).mT
+        return total * (torch.linalg.matrix_norm(total) > self.rounding)[:, None, None]
 
     def coordinates(self, left: Tensor, right: Tensor) -> Tensor:
         """UᵀΔW_iV for U (b, p, r) and V (b, q, r).  (b, N, r, r)"""

@@ -21,6 +21,7 @@ from lorafold.adapters.fingerprint import fingerprint
 from lorafold.errors import LorafoldError
 from lorafold.merge import MergeResult
 from lorafold.merge import merge as merge_adapters
+from lorafold.merge_page import try_merge_page
 from lorafold.options import choice
 from lorafold.plan import make_plan
 from lorafold.record import environment, write_json, write_resolved
@@ -60,17 +61,19 @@ class MergeJob:
         settings: of the merge.
         adapters: a list of paths, or "demo": the pair that lorafold ships.
         output: where to write the adapter; None: merged[.safetensors] in the run's folder.
+        page: whether to write `overlap.html`: adapters and merged adapter compared.
         threads: of the CPU; None: leave them as they are.
     """
 
     settings: Settings
     adapters: Any = "demo"
     output: str | None = None
+    page: bool = True
     threads: int | None = None
 
 
 def merge(run: Run, job: MergeJob) -> dict[str, Any]:
-    """Merge, write the adapter, `resolved.yaml` and `metrics.json` in this order, and print the table.
+    """Merge, write the adapter, `resolved.yaml`, the page and `metrics.json` in this order, and print the table.
 
     Returns:
         The content of `metrics.json`.
@@ -90,8 +93,12 @@ def merge(run: Run, job: MergeJob) -> dict[str, Any]:
     written = perf_counter()
     metrics |= {"output": {"path": str(target), "format": result.adapter.format}, **result.metrics()}
     metrics["inputs"] = [{**entry, "sha256": sha256} for entry, sha256 in zip(metrics["inputs"], hashes, strict=True)]
-    metrics["summary"]["seconds"] |= {"write": written - merged, "total": written - start}
     write_resolved(run.folder / "resolved.yaml", "merge", metrics["config"])
+    if job.page:
+        with cpu_threads(job.threads):
+            metrics["page"] = try_merge_page(run.folder / "overlap.html", metrics, result)
+    done = perf_counter()
+    metrics["summary"]["seconds"] |= {"write": written - merged, "page": done - written, "total": done - start}
     write_json(run.folder / "metrics.json", metrics)
     _tell(run, metrics)
     return metrics
@@ -140,7 +147,8 @@ def _config(job: MergeJob, paths: Sequence[Path]) -> dict[str, Any]:
     settings = asdict(job.settings)
     groups = {name: choice(name, settings[name]) for name in ("objective", "manifold", "solver", "core")}
     adapters = "demo" if job.adapters == "demo" else [str(path) for path in paths]
-    return {"adapters": adapters, **settings, **groups, "output": job.output, "threads": torch.get_num_threads()}
+    rest = {"output": job.output, "page": job.page, "threads": torch.get_num_threads()}
+    return {"adapters": adapters, **settings, **groups, **rest}
 
 
 def _merge(paths: Sequence[Path], settings: Settings, watched: bool) -> tuple[MergeResult, list[str]]:

@@ -11,13 +11,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lorafold.adapters import Module
+from lorafold.adapters import Adapter, Module
 from lorafold.core_space import Layer
 
 
 def update(module: Module) -> Tensor:
     """ΔW = scale up down."""
     return module.scale * (module.up.double() @ module.down.double())
+
+
+def updates(adapter: Adapter) -> dict[str, Tensor]:
+    """ΔW of every module by name."""
+    return {name: update(module) for name, module in adapter.modules.items()}
 
 
 def layer_update(layer: Layer, adapter: int) -> Tensor:

@@ -14,6 +14,7 @@ import pytest
 
 import lorafold
 from lorafold.adapters import load
+from lorafold.options import choices
 
 ROOT = Path(lorafold.__file__).parent.parent
 # The demo pair in about a second; with one thread, for two of them wait for each other on a busy machine.
@@ -58,6 +59,7 @@ def test_a_merge_leaves_an_adapter_and_its_record(merged):
         "merge.log",
         "merged",
         "metrics.json",
+        "overlap.html",
         "resolved.yaml",
     }
 
@@ -66,7 +68,8 @@ def test_a_merge_prints_a_table_and_nothing_else(merged):
     process, folder = merged
     lines = process.stdout.splitlines()
     assert any(line.startswith("layer 5") for line in lines)
-    assert lines[-1] == f"merged adapter: {folder.relative_to(folder.parents[3])}/merged"
+    here = folder.relative_to(folder.parents[3])
+    assert lines[-2:] == [f"overlap before and after: {here}/overlap.html", f"merged adapter: {here}/merged"]
     assert max(map(len, lines[:15])) <= 80
     assert "\x1b" not in process.stdout  # no colours in a pipe
     assert process.stderr == ""
@@ -143,13 +146,16 @@ def test_hydras_own_report_is_there_for_those_who_want_it(tmp_path):
     assert "Traceback" in run("merge", "rnak=8", cwd=tmp_path, HYDRA_FULL_ERROR="1").stderr
 
 
+CHOICES = [name for group in ("objective", "manifold", "solver", "core") for name in choices(group)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ([], ["usage: python -m lorafold COMMAND", "merge"]),
         (["--help"], ["usage: python -m lorafold COMMAND"]),
         (["--version"], [lorafold.__version__]),
-        (["merge", "--help"], ["weights", "subspace_weight", "objective: chordal, geodesic, phi", "rank: 32"]),
+        (["merge", "--help"], ["weights", "subspace_weight", *CHOICES, "rank: 32"]),
         (["merge", "--cfg", "job"], ["max_steps:"]),
     ],
     ids=" ".join,
@@ -171,9 +177,9 @@ def test_help_is_answered_without_torch(arguments, words, tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("lorafold me", "merge compare"),
+        ("lorafold me", "merge compare align"),
         ("lorafold merge obj", "objective. objective="),
-        ("lorafold merge rank=4 objective=", "objective=chordal objective=geodesic objective=phi"),
+        ("lorafold merge rank=4 objective=p", "objective=phi objective=procrustes"),
     ],
 )
 def test_shells_complete_commands_and_settings(line, words, tmp_path):

@@ -24,7 +24,7 @@ def test_the_settings_of_a_merge():
     """Scripts depend on these names: a new one is added here on purpose, and none goes away by accident."""
     assert set(composed()) == {
         *("adapters", "weights", "rank", "objective", "subspace_weight", "reconstruction_weight"),
-        *("manifold", "solver", "core", "scale", "device", "dtype", "output", "seed", "threads"),
+        *("manifold", "solver", "core", "scale", "device", "dtype", "output", "page", "seed", "threads"),
     }
 
 

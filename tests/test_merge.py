@@ -4,62 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
 
 import pytest
 import torch
-from torch import Tensor
 
 import lorafold
-from lorafold.adapters import Adapter, Module
 from tests import oracles
-from tests.builders import DEMO, Source, changed, demo, random_adapter
+from tests.builders import DEMO, changed, demo, random_adapter
 from tests.builders import one_thread as one_thread
-
-WEIGHTS = [0.6, 0.4]
-# Where the minimiser has no closed form, merges are compared at a tolerance that determines ΔW to 1e-6.
-TIGHT = {"name": "riemannian_adam", "tol": 1e-9}
-NAMES = [*demo()[0].modules]
-# Six modules of all shapes, where every module would only take longer. In the last, sweeps at rank 16 pass a saddle.
-FEW = [*NAMES[:5], "encoder.layer.1.attention.self.key"]
-
-
-@cache
-def inputs(name: str) -> list[Tensor]:
-    """The updates ΔW_i of a module of the shipped pair."""
-    return [oracles.update(adapter.modules[name]) for adapter in demo()]
-
-
-def spaces(name: str) -> list[tuple[Tensor, Tensor]]:
-    """Their column and row spaces; the factors have full rank, so a QR decomposition gives them."""
-    modules = [adapter.modules[name] for adapter in demo()]
-    return [tuple(torch.linalg.qr(frame)[0] for frame in frames(module)) for module in modules]
-
-
-def updates(adapter: Adapter) -> dict[str, Tensor]:
-    return {name: oracles.update(module) for name, module in adapter.modules.items()}
-
-
-def worst(result, expected) -> float:
-    """The largest relative error of any module, `expected` being a function of its name."""
-    return max(oracles.relative(delta, expected(name)) for name, delta in updates(result.adapter).items())
-
-
-def change(one, other) -> float:
-    """The largest relative difference of any module of two merges."""
-    assert one.adapter.modules.keys() == other.adapter.modules.keys()
-    return worst(one, updates(other.adapter).__getitem__)
-
-
-def few() -> list[Adapter]:
-    """The pair with the modules FEW."""
-    return [changed(adapter, only=FEW) for adapter in demo()]
-
-
-def frames(module: Module) -> tuple[Tensor, Tensor]:
-    return module.up.double(), module.down.double().mT
+from tests.demo_pair import FEW, NAMES, TIGHT, WEIGHTS, change, few, frames, inputs, spaces, worst
+from tests.oracles import updates
 
 
 class TestExactness:
@@ -128,99 +83,6 @@ class TestExactness:
                 assert oracles.largest_angle(found, at) < 1e-6
 
 
-class TestInvariance:
-    """What must not matter, and at which tolerance the solver lets that show."""
-
-    @staticmethod
-    def gauged(adapter: Adapter, seed: int) -> Adapter:
-        """(B G, G⁻¹ A) with random G of condition 10."""
-        source = Source(seed)
-
-        def turn(module: Module) -> Module:
-            G = source.conditioned(module.rank, module.rank, 10.0)
-            return replace(module, up=module.up @ G, down=torch.linalg.inv(G) @ module.down)
-
-        return changed(adapter, turn)
-
-    @pytest.mark.parametrize(
-        "options",
-        [
-            {"rank": 16, "solver": TIGHT},
-            {"rank": 32, "solver": TIGHT},
-            {"rank": 32, "solver": TIGHT, "objective": "phi"},
-            {"rank": 8, "solver": TIGHT, "objective": {"name": "chordal", "reconstruction": "each", "directions": 0.9}},
-            {"rank": 8, "subspace_weight": 0},
-            {"rank": 8, "reconstruction_weight": 0},
-            {"rank": "max", "core": "mean"},
-        ],
-        ids=lambda options: " ".join(f"{key}={value}" for key, value in options.items() if value != TIGHT),
-    )
-    def test_neither_the_factors_nor_the_order_of_the_adapters_matters(self, options):
-        first, second = few()
-        plain = lorafold.merge([first, second], weights=WEIGHTS, **options)
-        turned = lorafold.merge([self.gauged(first, 1), self.gauged(second, 2)], weights=WEIGHTS, **options)
-        assert change(turned, plain) < 1e-5
-        swapped = lorafold.merge([second, first], weights=WEIGHTS[::-1], **options)
-        assert change(swapped, plain) < 1e-5
-
-    def test_whatever_the_factors_the_same_minimum_is_found(self):
-        """At rank 16 sweeps of this module pass a saddle point; rounding must not decide whether they stay there."""
-        pair = [changed(adapter, only=[FEW[-1]]) for adapter in demo()]
-        values = []
-        for seed in range(8):
-            turned = [self.gauged(adapter, seed + 50 * i) for i, adapter in enumerate(pair)]
-            result = lorafold.merge(turned, weights=WEIGHTS, rank=16, solver=TIGHT)
-            values.append(result.metrics()["summary"]["objective"])
-        assert max(values) - min(values) < 1e-9
-
-    def test_scale_and_alpha_move_between_the_factors(self):
-        first, second = few()
-        moved = changed(first, lambda m: replace(m, up=4 * m.up, down=m.down / 2, scale=m.scale / 2))
-        one, other = (lorafold.merge([a, second], rank=16, solver=TIGHT) for a in (first, moved))
-        assert change(other, one) < 1e-5
-
-    def test_weights_of_the_sum_scale_with_it(self):
-        one, other = (lorafold.merge(few(), rank=16, weights=w, solver=TIGHT) for w in ([0.6, 0.4], [6, 4]))
-        ten = {name: 10 * delta for name, delta in updates(one.adapter).items()}
-        assert worst(other, ten.__getitem__) < 1e-5
-
-    @pytest.mark.parametrize("weights", [[1e-13, 1e-13], [1e13, 1e13]])
-    def test_also_by_very_much(self, weights):
-        """Nothing is taken for the remains of a cancellation just because its weight is small."""
-        one, other = (lorafold.merge(few(), rank="max", weights=w) for w in ([1, 1], weights))
-        scaled = {name: weights[0] * delta for name, delta in updates(one.adapter).items()}
-        assert worst(other, scaled.__getitem__) < 1e-6
-
-    def test_a_third_adapter_of_weight_zero_leaves_closed_forms_alone(self):
-        extra = random_adapter("peft", {name: m.shape for name, m in few()[0].modules.items()}, 4)
-        options = {"rank": 16, "subspace_weight": 0}
-        one = lorafold.merge(few(), weights=WEIGHTS, **options)
-        other = lorafold.merge([*few(), extra], weights=[*WEIGHTS, 0.0], **options)
-        assert change(other, one) < 1e-6
-
-    def test_two_runs_give_the_same_bytes(self, tmp_path):
-        files = []
-        for run in ("one", "two"):
-            folder = lorafold.save(lorafold.merge(DEMO, rank=16).adapter, tmp_path / run)
-            files.append({path.name: path.read_bytes() for path in sorted(folder.iterdir())})
-        assert files[0] == files[1]
-
-    def test_so_do_more_threads(self):
-        one = lorafold.merge(DEMO, rank=16)
-        torch.set_num_threads(2)
-        other = lorafold.merge(DEMO, rank=16)
-        for name in NAMES:
-            a, b = one.adapter.modules[name], other.adapter.modules[name]
-            assert torch.equal(a.up, b.up) and torch.equal(a.down, b.down)
-
-    def test_threads_elsewhere_are_left_alone(self):
-        """torch keeps one number for threads to come."""
-        torch.set_num_threads(2)
-        lorafold.merge(DEMO, rank=4)
-        with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 2
-
-
 class TestConvergence:
     """Every module of the shipped pair, with the default settings."""
 
@@ -229,7 +91,7 @@ class TestConvergence:
         [*((name, rank) for name in ("chordal", "phi") for rank in (8, 16, 32)), ("geodesic", 8)],
     )
     def test_all_modules_converge_below_their_start(self, objective, rank):
-        result = lorafold.merge(DEMO, objective=objective, rank=rank)
+        result = lorafold.merge(DEMO, objective=objective, rank=rank, dtype="float32")
         metrics = result.metrics()
         assert metrics["summary"]["converged"] == metrics["summary"]["modules"] == len(NAMES)
         for module in metrics["modules"]:

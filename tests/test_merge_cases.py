@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -10,10 +9,11 @@ import torch
 from torch import Tensor
 
 import lorafold
-from lorafold.adapters import Adapter, Module
+from lorafold.adapters import Adapter
 from tests import oracles
 from tests.builders import Source, changed, random_adapter, single
 from tests.builders import one_thread as one_thread
+from tests.oracles import updates
 
 OBJECTIVES = ["chordal", "phi", "geodesic"]
 SHAPES = {"a": (20, 15), "b": (9, 30)}
@@ -23,10 +23,6 @@ UP, DOWN = S.normal(20, 4), S.normal(4, 15)
 
 def pair() -> list[Adapter]:
     return [random_adapter("kohya", SHAPES, rank, seed=rank, scale=0.5) for rank in (4, 3)]
-
-
-def updates(adapter: Adapter) -> dict[str, Tensor]:
-    return {name: oracles.update(module) for name, module in adapter.modules.items()}
 
 
 def merged(adapters: list[Adapter], **options) -> dict[str, Tensor]:
@@ -153,77 +149,6 @@ class TestUpdates:
         assert found["summary"]["objective"] < 0.5
 
 
-CONV = {"kernel": (3, 3), "kind": "conv"}
-POINT = {"kernel": (1, 1), "kind": "conv"}
-
-
-class TestLayouts:
-    """What a module is besides its update survives the merge and the file."""
-
-    @staticmethod
-    def again(result, tmp_path) -> Adapter:
-        form = result.adapter.format
-        return lorafold.load(lorafold.save(result.adapter, tmp_path / ("m.safetensors" if form == "kohya" else "m")))
-
-    @pytest.mark.parametrize("form", ["kohya", "peft"])
-    @pytest.mark.parametrize("kernel", [(3, 3), (1, 1), (3,), (2, 1, 2)])
-    def test_convolutions(self, tmp_path, kernel, form):
-        n = 5 * math.prod(kernel)
-        parts = {"form": form, "kernel": kernel, "kind": "conv"}
-        adapters = [single(S.normal(8, 2), S.normal(2, n), **parts) for _ in range(2)]
-        result = lorafold.merge(adapters, weights=[1, 1], rank="max")
-        module = self.again(result, tmp_path).modules["a"]
-        assert (module.kernel, module.kind) == (kernel, "conv")
-        assert oracles.relative(oracles.update(module), sum(updates(adapter)["a"] for adapter in adapters)) < 1e-9
-
-    @pytest.mark.parametrize("first", ["linear", "conv"])
-    def test_a_pointwise_convolution_faces_a_linear_layer(self, tmp_path, first):
-        """Trainers write the same layer of a UNet either way; the first adapter's way is kept."""
-        both = [single(S.normal(8, 2), S.normal(2, 5), **parts) for parts in ({}, POINT)]
-        ordered = both if first == "linear" else both[::-1]
-        result = lorafold.merge(ordered, weights=[1, 1], rank="max")
-        module = self.again(result, tmp_path).modules["a"]
-        assert (module.kernel, module.kind) == ((), "linear") if first == "linear" else ((1, 1), "conv")
-        assert oracles.relative(oracles.update(module), sum(updates(adapter)["a"] for adapter in both)) < 1e-9
-
-    def test_embeddings(self, tmp_path):
-        parts = {"form": "peft", "kind": "embedding"}
-        adapters = [single(S.normal(6, 2), S.normal(2, 50), **parts) for _ in range(2)]
-        module = self.again(lorafold.merge(adapters, weights=[1, 1], rank="max"), tmp_path).modules["a"]
-        assert module.kind == "embedding"
-        assert oracles.relative(oracles.update(module), sum(updates(adapter)["a"] for adapter in adapters)) < 1e-9
-
-    def test_lora_biases_are_summed_with_weight_and_scale(self, tmp_path):
-        biases = [S.normal(20), S.normal(20)]
-        adapters = [single(UP, DOWN, s, form="peft", bias=b) for s, b in zip((0.5, 2.0), biases, strict=True)]
-        result = lorafold.merge(adapters, weights=[0.7, -0.3], rank=4, scale=2.0)
-        module = self.again(result, tmp_path).modules["a"]
-        torch.testing.assert_close(module.scale * module.bias, 2 * (0.7 * 0.5 * biases[0] - 0.3 * 2.0 * biases[1]))
-
-    def test_other_additive_tensors_are_summed_with_the_weights(self, tmp_path):
-        deltas = [{"a.diff_b": S.normal(20), "n.w_norm": S.normal(5)}, {"a.diff_b": S.normal(20)}]
-        adapters = [replace(single(UP, DOWN), deltas=delta) for delta in deltas]
-        result = lorafold.merge(adapters, weights=[0.7, -0.3], rank=4, scale=2.0)
-        found = self.again(result, tmp_path).deltas
-        torch.testing.assert_close(found["a.diff_b"], 1.4 * deltas[0]["a.diff_b"] - 0.6 * deltas[1]["a.diff_b"])
-        torch.testing.assert_close(found["n.w_norm"], 1.4 * deltas[0]["n.w_norm"])
-
-    def test_mixed_ranks_within_an_adapter(self):
-        shapes = {f"m{i}": (12, 10) for i in range(6)}
-        first = random_adapter("kohya", shapes, {name: 1 + i % 3 for i, name in enumerate(shapes)}, seed=1)
-        second = random_adapter("kohya", shapes, {name: 4 - i % 2 for i, name in enumerate(shapes)}, seed=2)
-        found = merged([first, second], weights=[1, 1], rank=7)
-        assert_equal(found, {name: updates(first)[name] + updates(second)[name] for name in shapes})
-
-    def test_half_precision_files_lose_no_more_than_their_rounding(self):
-        for dtype, error in ((torch.float16, 1e-3), (torch.bfloat16, 8e-3)):
-            adapters = [random_adapter("kohya", SHAPES, 4, seed=seed, dtype=dtype) for seed in (1, 2)]
-            found = lorafold.merge(adapters, weights=[1, 1], rank="max").adapter
-            assert {module.up.dtype for module in found.modules.values()} == {dtype}
-            for name, delta in updates(found).items():
-                assert oracles.relative(delta, sum(updates(adapter)[name] for adapter in adapters)) < error
-
-
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 def test_the_scale_of_a_module_is_no_measure_of_cancellation(scale):
     """ΔW_3 = scale (ΔW_1 + ΔW_2) for any scale, also through the modules' own."""
@@ -250,7 +175,9 @@ def test_inputs_are_left_as_they_were():
             assert torch.equal(module.up, copies[name][0]) and torch.equal(module.down, copies[name][1])
 
 
-def test_a_module_of_one_adapter_keeps_its_type():
-    conv = {"a": Module("a", S.normal(8, 2), S.normal(2, 45), 1.0, **CONV)}
-    result = lorafold.merge([random_adapter("kohya", {"b": (4, 4)}, 2), Adapter("kohya", conv)], rank=2)
-    assert (result.adapter.modules["a"].kernel, result.adapter.modules["b"].kernel) == ((3, 3), ())
+def test_mixed_ranks_within_an_adapter():
+    shapes = {f"m{i}": (12, 10) for i in range(6)}
+    first = random_adapter("kohya", shapes, {name: 1 + i % 3 for i, name in enumerate(shapes)}, seed=1)
+    second = random_adapter("kohya", shapes, {name: 4 - i % 2 for i, name in enumerate(shapes)}, seed=2)
+    found = merged([first, second], weights=[1, 1], rank=7)
+    assert_equal(found, {name: updates(first)[name] + updates(second)[name] for name in shapes})

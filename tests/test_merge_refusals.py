@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ KINDS = {
 @pytest.mark.parametrize("reverse", [False, True])
 def test_layers_of_different_kinds(one, other, reverse):
     adapters = [single(S.normal(4, 2), S.normal(2, 18), **parts) for parts in (one, other)]
-    named = [replace(adapter, path=f"{i}.safetensors") for i, adapter in enumerate(adapters)]
+    named = [replace(adapter, path=Path(f"{i}.safetensors")) for i, adapter in enumerate(adapters)]
     message = refusal(named[::-1] if reverse else named, rank=2)
     assert message.startswith(f"{0 if reverse else 1}.safetensors: a: ΔW is 4 x 18 (")
     assert "but 4 x 18 (" in message
@@ -104,7 +105,11 @@ def test_the_third_of_three_files_is_the_one_named(tmp_path):
 
 def test_additive_tensors_whose_shapes_differ():
     adapters = [
-        replace(single(S.normal(4, 2), S.normal(2, 3)), deltas={"a.diff_b": S.normal(size)}, path=f"{size}.safetensors")
+        replace(
+            single(S.normal(4, 2), S.normal(2, 3)),
+            deltas={"a.diff_b": S.normal(size)},
+            path=Path(f"{size}.safetensors"),
+        )
         for size in (4, 5)
     ]
     assert refusal(adapters, rank=2).startswith("5.safetensors: a.diff_b: shape (5,) here but (4,) in another adapter")
@@ -113,7 +118,8 @@ def test_additive_tensors_whose_shapes_differ():
 def test_whole_weights_that_differ():
     extras = [{"head": torch.zeros(2)}, {"head": torch.ones(2)}]
     adapters = [
-        replace(random_adapter("peft", {"a": (4, 4)}, 2), extras=extra, path=str(i)) for i, extra in enumerate(extras)
+        replace(random_adapter("peft", {"a": (4, 4)}, 2), extras=extra, path=Path(str(i)))
+        for i, extra in enumerate(extras)
     ]
     message = refusal(adapters, rank=2)
     assert message.startswith("1: head: a full weight that differs between the adapters")

@@ -47,7 +47,7 @@ def test_a_choice_is_the_callers_own_copy():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("chrodal", r"unknown objective 'chrodal'.*chordal, geodesic, phi.*Did you mean 'chordal'\?"),
+        ("chrodal", r"unknown objective 'chrodal'.*chordal, fubini_study, geodesic.*Did you mean 'chordal'\?"),
         ({"name": "phi", "distanse": "phi"}, r"unknown option objective\.distanse.*Did you mean 'distance'\?"),
         ({"distance": "phi"}, "expected a name or a mapping with a name"),
         ({"name": None}, "expected a name or a mapping with a name"),

@@ -46,7 +46,7 @@ def left(folder):
 
 def test_a_run_leaves_adapter_settings_and_metrics(pair, here, tmp_path, capsys):
     metrics = run.merge(here, MergeJob(SETTINGS, pair))
-    assert left(here.folder) == ["merged.safetensors", "metrics.json", "resolved.yaml"]
+    assert left(here.folder) == ["merged.safetensors", "metrics.json", "overlap.html", "resolved.yaml"]
     assert set(load(here.folder / "merged.safetensors").modules) == set(NAMES)
     assert json.loads((here.folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics, default=str))
     assert [entry["sha256"] for entry in metrics["inputs"]] == [fingerprint(tmp_path / name) for name in pair]
@@ -55,7 +55,7 @@ def test_a_run_leaves_adapter_settings_and_metrics(pair, here, tmp_path, capsys)
 
 def test_metrics_have_the_one_shape_of_all_commands(pair, here):
     metrics = run.merge(here, MergeJob(SETTINGS, pair))
-    assert set(metrics) == {"command", "config", "inputs", "summary", "modules", "environment", "output"}
+    assert set(metrics) == {"command", "config", "inputs", "summary", "modules", "environment", "output", "page"}
     assert metrics["config"]["adapters"] == [str(here.base / name) for name in pair]
     assert metrics["config"]["solver"]["name"] == "alternating"
     assert metrics["output"] == {"path": str(here.folder / "merged.safetensors"), "format": "kohya"}
@@ -65,7 +65,7 @@ def test_metrics_have_the_one_shape_of_all_commands(pair, here):
 def test_an_output_is_relative_to_where_the_user_stands(pair, here, tmp_path):
     run.merge(here, MergeJob(SETTINGS, pair, output="mine/out.safetensors"))
     assert load(tmp_path / "mine/out.safetensors").modules
-    assert left(here.folder) == ["metrics.json", "resolved.yaml"]
+    assert left(here.folder) == ["metrics.json", "overlap.html", "resolved.yaml"]
 
 
 def test_a_run_of_a_sweep_says_one_line(pair, here, capsys):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 Side = Literal["left", "right"]
-# How many numbers of stacked factors are held at a time: 64 MB in float64.
-_CHUNK = 2**23
+# How many numbers of stacked factors are held at a time: 8 MB in float64.
+_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,12 @@ def stack(layers: Sequence[Layer], side: Side, slots: Sequence[int], dtype: torc
     The memory layout is that of the files, (b, m, R) for up and (b, R, n) for down.
     """
     length, width = layers[0].shape[side == "right"], sum(slots)
+    full = all(layer.ranks == tuple(slots) for layer in layers)
+    new = torch.empty if full else torch.zeros
     if side == "left":
-        out = torch.zeros(len(layers), length, width, dtype=dtype)
+        out = new(len(layers), length, width, dtype=dtype)
     else:
-        out = torch.zeros(len(layers), width, length, dtype=dtype).mT
+        out = new(len(layers), width, length, dtype=dtype).mT
     for row, layer in zip(out, layers, strict=True):
         for slot, factor in zip(torch.split(row, list(slots), dim=1), layer.tall(side), strict=True):
             slot[:, : factor.shape[1]] = factor

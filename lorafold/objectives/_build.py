@@ -35,7 +35,7 @@ def build(
             >= 1, or an energy fraction in (0, 1).
     """
     if distance not in DISTANCES:
-        raise LorafoldError(f"unknown distance {distance!r}", remedy=f"Choose one of {', '.join(DISTANCES)}.")
+        raise LorafoldError(f"unknown distance {distance!r}", remedy=f"Choose one of {', '.join(sorted(DISTANCES))}.")
     check_directions(directions)
     matrices, constant = targets(problem, reconstruction)
     left, right, dims = _points(problem, directions)

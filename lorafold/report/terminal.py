@@ -38,6 +38,8 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
         console.print(line, soft_wrap=True, markup=False)
     if warning := not_converged(metrics):
         console.print(warning, style="yellow", markup=False)
+    if page := metrics.get("page"):
+        console.print(f"overlap before and after: {near(page)}", soft_wrap=True, markup=False)
     console.print(f"merged adapter: {near(metrics['output']['path'])}", soft_wrap=True, markup=False)
 
 

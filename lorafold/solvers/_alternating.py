@@ -53,17 +53,24 @@ def settle(objective: Objective, first: Point, tol: float, max_sweeps: int) -> t
     They run in float32 as far as that resolves the gradient; the certificate, and what is left to do, in float64.
     """
     low = to_floating(objective, torch.float32)
-    rough, sweeps = _descend(low, to_floating(first, torch.float32), max(tol / 2, _FLOAT32_TOL), max_sweeps // 2)
+    float32_tol = max(tol / 2, _FLOAT32_TOL)
+    rough, sweeps = _descend(low, to_floating(first, torch.float32), float32_tol, max_sweeps // 2, _POWER_SWEEPS)
     moved = (sweeps > 0).nonzero().squeeze(-1)
     frames = (polar(frame[moved].to(first.left.dtype)) for frame in (rough.left, rough.right))
     begun = point(take(objective, moved), *frames)
     fallen = begun.value <= first.value[moved]
     first = put(first, moved[fallen], take(begun, fallen))
-    last, more = _descend(objective, first, tol, max_sweeps - int(sweeps.max()))
+    last, more = _descend(objective, first, tol, max_sweeps - int(sweeps.max()), 0)
     return last, sweeps + more
 
 
-def _descend(objective: Objective, first: Point, tol: float, max_sweeps: int) -> tuple[Point, Tensor]:
+def _descend(
+    objective: Objective, first: Point, tol: float, max_sweeps: int, power_sweeps: int
+) -> tuple[Point, Tensor]:
+    """Accelerated sweeps in one precision; for quadratic distances none but an exact sweep ends them.
+
+    A saddle point at which U is no top eigenspace for its V has no gradient either; an exact sweep leaves it.
+    """
     last, sweeps = first, torch.zeros_like(first.value, dtype=torch.int64)
     active = (first.gradient_norm > tol).nonzero().squeeze(-1)
     if not len(active):
@@ -71,12 +78,13 @@ def _descend(objective: Objective, first: Point, tol: float, max_sweeps: int) ->
     part, here = take(objective, active), take(first, active)
     anderson = Anderson(_pack(here), _MEMORY)
     for step in range(max_sweeps):
-        here, overshot = _accelerated_sweep(part, here, anderson, exact=step >= _POWER_SWEEPS)
+        exact = step >= power_sweeps or not objective.is_quadratic
+        here, overshot = _accelerated_sweep(part, here, anderson, exact=exact)
         part = part.more_cautious(overshot)
         last = put(last, active, here)
         sweeps[active] += 1
         # converged modules leave the batch; copying it for one or two of them costs more than another sweep
-        going = (here.gradient_norm > tol).nonzero().squeeze(-1)
+        going = ((here.gradient_norm > tol) | (not exact)).nonzero().squeeze(-1)
         if not len(going):
             break
         if len(going) <= 0.8 * len(active):

@@ -112,6 +112,13 @@ def test_one_line_is_the_total_row_in_words():
     )
 
 
+def test_the_page_is_named_where_there_is_one():
+    lines = shown(metrics(LAYERS) | {"page": "/runs/overlap.html"})
+    assert lines[-2:] == ["overlap before and after: /runs/overlap.html", "merged adapter: /runs/merged.safetensors"]
+    for none in ({}, {"page": None}):
+        assert not any("overlap before" in line for line in shown(metrics(LAYERS) | none))
+
+
 def test_output_is_ascii_where_the_stream_is():
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     show(metrics(LAYERS), Console(file=stream, width=80))

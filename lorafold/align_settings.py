@@ -1,0 +1,17 @@
+"""What an alignment can be told: the one place where its defaults live. Free of torch and of Hydra.
+
+The command uses `AlignSettings` as the schema of `conf/align.yaml`; from Python,
+`lorafold.align(adapters, group="general")` replaces single fields of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AlignSettings:
+    """The settings of one alignment."""
+
+    mode: str = "gauge"  # gauge: the same updates in other factors | subspace: the same subspaces, other updates
+    group: str = "orthogonal"  # of the gauge: orthogonal (closed form) | general (all invertible matrices, iterated)

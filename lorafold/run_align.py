@@ -1,0 +1,93 @@
+"""One run of `lorafold align`: what it leaves, and what it tells. Free of Hydra, as `lorafold.run` is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from lorafold.adapters import FORMATS, Adapter, save
+from lorafold.align import align as align_adapters
+from lorafold.align import check_align
+from lorafold.align_settings import AlignSettings
+from lorafold.record import environment, write_json, write_resolved
+from lorafold.report.align_table import not_converged, one_line, show
+from lorafold.report.terminal import near
+from lorafold.run import Run, adapter_paths, cpu_threads, with_fingerprints
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AlignJob:
+    """What the command adds to the settings of an alignment.
+
+    Args:
+        settings: of the alignment.
+        adapters: a list of paths, or "demo": the pair that lorafold ships.
+        threads: of the CPU; None: leave them as they are.
+    """
+
+    settings: AlignSettings
+    adapters: Any = "demo"
+    threads: int | None = None
+
+
+def align(run: Run, job: AlignJob) -> dict[str, Any]:
+    """Align, write the adapters, `resolved.yaml` and `metrics.json` in this order, and print the table.
+
+    Returns:
+        The content of `metrics.json`.
+
+    Raises:
+        LorafoldError: a mistake in the settings or the files; nothing is written then.
+    """
+    start = perf_counter()
+    paths = adapter_paths(job.adapters, run.base)
+    check_align(job.settings, len(paths))
+    with cpu_threads(job.threads):
+        metrics: dict[str, Any] = {"command": "align", "config": _config(job, paths)}
+        metrics["environment"] = {**environment(torch.device("cpu")), "overrides": list(run.overrides)}
+        result, hashes = with_fingerprints(paths, lambda: align_adapters(paths, job.settings))
+    aligned = perf_counter()
+    targets = _save_all(run.folder, result.adapters, paths)
+    done = perf_counter()
+    formats = [adapter.format for adapter in result.adapters]
+    metrics["outputs"] = [{"path": str(path), "format": form} for path, form in zip(targets, formats, strict=True)]
+    metrics |= result.metrics()
+    metrics["inputs"] = [{**entry, "sha256": sha256} for entry, sha256 in zip(metrics["inputs"], hashes, strict=True)]
+    metrics["summary"]["seconds"] |= {"write": done - aligned, "total": done - start}
+    write_resolved(run.folder / "resolved.yaml", "align", metrics["config"])
+    write_json(run.folder / "metrics.json", metrics)
+    _tell(run, metrics)
+    return metrics
+
+
+def _config(job: AlignJob, paths: Sequence[Path]) -> dict[str, Any]:
+    """Every setting as it counts, paths and threads as they were in fact."""
+    adapters = "demo" if job.adapters == "demo" else [str(path) for path in paths]
+    return {"adapters": adapters, **asdict(job.settings), "threads": torch.get_num_threads()}
+
+
+def _save_all(folder: Path, adapters: Sequence[Adapter], forbid: Sequence[Path]) -> list[Path]:
+    """`aligned_1`, ... as files or folders, whichever the format is."""
+    suffixes = ["" if FORMATS[adapter.format].companions else ".safetensors" for adapter in adapters]
+    return [
+        save(adapter, folder / f"aligned_{number}{suffix}", forbid=forbid)
+        for number, (adapter, suffix) in enumerate(zip(adapters, suffixes, strict=True), 1)
+    ]
+
+
+def _tell(run: Run, metrics: Mapping[str, Any]) -> None:
+    log.info("%s; wrote %s", one_line(metrics), run.folder)
+    if warning := not_converged(metrics):
+        log.info("%s", warning)
+    if run.alone:
+        show(metrics)
+    else:
+        print(f"{' '.join(run.overrides)}: {one_line(metrics)} -> {near(str(run.folder))}")

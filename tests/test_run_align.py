@@ -1,0 +1,158 @@
+"""One run of the alignment: what it leaves, from Python and as a command, and what a mistake leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+
+import lorafold
+from lorafold.adapters import load, save
+from lorafold.adapters.fingerprint import fingerprint
+from lorafold.align_settings import AlignSettings
+from lorafold.config import AlignConfig, read, register
+from lorafold.errors import LorafoldError
+from lorafold.options import CONF
+from lorafold.run import Run
+from lorafold.run_align import AlignJob, align
+from tests.builders import DEMO, random_adapter
+from tests.builders import one_thread as one_thread
+from tests.oracles import relative, update
+
+ROOT = Path(lorafold.__file__).parent.parent
+SHAPES = {"lora_unet_mid_block_attentions_0_proj_in": (12, 9), "lora_te_text_model_encoder_layers_0_mlp_fc1": (8, 9)}
+FILES = ["aligned_1.safetensors", "aligned_2.safetensors", "aligned_3.safetensors", "metrics.json", "resolved.yaml"]
+
+
+@pytest.fixture
+def trio(tmp_path):
+    """Three kohya files of two modules, in tmp_path, and their names."""
+    names = ["a.safetensors", "b.safetensors", "c.safetensors"]
+    for rank, name in enumerate(names, 2):
+        save(random_adapter("kohya", SHAPES, rank, seed=rank, scale=0.5), tmp_path / name)
+    return names
+
+
+@pytest.fixture
+def here(tmp_path):
+    (tmp_path / "run").mkdir()
+    return Run(tmp_path / "run", tmp_path, ["mode=gauge"])
+
+
+def left(folder):
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".log" and path.name != ".hydra")
+
+
+@pytest.mark.parametrize("settings", [AlignSettings(group="general"), AlignSettings(mode="subspace")])
+def test_a_run_leaves_adapters_metrics_and_settings(settings, trio, here, tmp_path, capsys):
+    metrics = align(here, AlignJob(settings, trio))
+    assert left(here.folder) == FILES
+    assert json.loads((here.folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    assert set(metrics) == {"command", "config", "environment", "inputs", "outputs", "summary", "modules"}
+    assert [entry["sha256"] for entry in metrics["inputs"]] == [fingerprint(tmp_path / name) for name in trio]
+    assert [Path(entry["path"]).name for entry in metrics["outputs"]] == FILES[:3]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 20
+    assert any(line.startswith("#1 #3") for line in lines)
+    assert "changed" in " ".join(lines)
+
+
+def test_the_files_hold_what_was_aligned(trio, here, tmp_path):
+    align(here, AlignJob(AlignSettings(), trio))
+    for name, aligned in zip(trio, FILES, strict=False):
+        before, after = load(tmp_path / name), load(here.folder / aligned)
+        for module in SHAPES:
+            assert relative(update(after.modules[module]), update(before.modules[module])) < 1e-6
+            assert after.modules[module].rank == 4
+
+
+def test_folders_stay_folders(here):
+    metrics = align(here, AlignJob(AlignSettings()))
+    assert left(here.folder) == ["aligned_1", "aligned_2", "metrics.json", "resolved.yaml"]
+    assert metrics["config"]["adapters"] == "demo"
+    assert load(here.folder / "aligned_2").config["r"] == 24
+
+
+def test_a_run_of_a_sweep_says_one_line(trio, here, capsys):
+    align(Run(here.folder, here.base, ["mode=gauge"], alone=False), AlignJob(AlignSettings(), trio[:2]))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("mode=gauge: #1 #2 averaging error ") and line.endswith(str(here.folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"settings": AlignSettings(mode="guage")}, "gauge"),
+        ({"adapters": ["a.safetensors"]}, "at least two"),
+        ({"adapters": ["a.safetensors", "nope.safetensors"]}, "nope.safetensors"),
+        ({"threads": 0}, "threads=0"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
+)
+def test_a_mistake_leaves_nothing(change, message, trio, here):
+    with pytest.raises(LorafoldError, match=message):
+        align(here, AlignJob(**{"settings": AlignSettings(), "adapters": trio, **change}))
+    assert left(here.folder) == []
+
+
+def test_no_input_is_overwritten(here):
+    """Not even one that lies where the output would go."""
+    for name, seed in (("aligned_1.safetensors", 0), ("other.safetensors", 1)):
+        save(random_adapter("kohya", SHAPES, 2, seed=seed), here.folder / name)
+    before = fingerprint(here.folder / "aligned_1.safetensors")
+    with pytest.raises(LorafoldError, match="must not be overwritten"):
+        align(here, AlignJob(AlignSettings(), ["run/aligned_1.safetensors", "run/other.safetensors"]))
+    assert fingerprint(here.folder / "aligned_1.safetensors") == before
+    assert left(here.folder) == ["aligned_1.safetensors", "other.safetensors"]
+
+
+def command(*arguments, cwd):
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+    call = (sys.executable, "-m", "lorafold", "align", *arguments)
+    return subprocess.run(call, cwd=cwd, env=environ, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_and_its_repetition(tmp_path):
+    for path, name in zip(DEMO, "ab", strict=True):
+        shutil.copytree(path, tmp_path / name)
+    process = command("adapters=[a,b]", "group=general", "threads=1", cwd=tmp_path)
+    assert (process.returncode, process.stderr) == (0, "")
+    lines = process.stdout.splitlines()
+    assert len(lines) <= 20
+    assert max(map(len, lines[:-2])) <= 80
+    assert any("36/36 modules converged" in line for line in lines)
+    (folder,) = [path.parent for path in tmp_path.rglob("metrics.json")]
+    assert folder.relative_to(tmp_path).parts[:2] == ("outputs", "align")
+    (tmp_path / "again").mkdir()
+    assert command("-cd", str(folder), "-cn", "resolved", cwd=tmp_path / "again").returncode == 0
+    (again,) = [path.parent for path in (tmp_path / "again").rglob("metrics.json")]
+    for name in ("aligned_1", "aligned_2"):
+        for path in (folder / name).iterdir():
+            assert (again / name / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"), [("mdoe=gauge", "Did you mean 'mode'?"), ("group=special", "orthogonal, general")]
+)
+def test_a_mistake_is_one_line(argument, words, tmp_path):
+    process = command(argument, cwd=tmp_path)
+    assert (process.returncode, process.stdout) == (1, "")
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("lorafold: error: ")
+    assert words in line
+
+
+def test_the_settings_of_an_alignment():
+    """Scripts depend on these names and defaults; the command and the library agree on them."""
+    register("align")
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        config = hydra_compose("align")
+    assert set(config) == {"adapters", "mode", "group", "threads"}
+    assert read(config, AlignConfig).settings() == AlignSettings()
