@@ -69,6 +69,12 @@ def test_whole_weights_are_carried_from_whoever_has_them_if_all_agree():
     assert torch.equal(found["head"], head) and torch.equal(found["norm"], norm)
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.uint16, torch.bool, torch.complex64], ids=str)
+def test_whole_weights_of_any_dtype(dtype):
+    adapters = [peft(extras={"head": torch.tensor([0.0, 1.0]).to(dtype)}) for _ in range(2)]
+    assert assemble(adapters, [1.0, 1.0], 1.0, FACTORS).extras["head"].dtype == dtype
+
+
 OTHER = {
     "another number": torch.ones(3),
     "another shape": torch.zeros(1),

@@ -69,6 +69,12 @@ def test_also_by_very_much(weights):
     assert worst(other, scaled.__getitem__) < 1e-6
 
 
+@pytest.mark.parametrize("weight", [1e-13, 1e13])
+def test_the_size_of_the_weights_is_none_of_the_means_concern(weight):
+    one, other = (lorafold.merge(few(), rank="max", weights=w, core="mean") for w in ([1, 1], [weight, weight]))
+    assert change(other, one) < 1e-6
+
+
 def test_a_third_adapter_of_weight_zero_leaves_closed_forms_alone():
     extra = random_adapter("peft", {name: m.shape for name, m in few()[0].modules.items()}, 4)
     options = {"rank": 16, "subspace_weight": 0}
