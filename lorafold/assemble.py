@@ -34,7 +34,7 @@ def assemble(adapters: Sequence[Adapter], weights: Sequence[float], scale: float
     modules = {name: _module(template(name, adapters), terms, *pair) for name, pair in factors.items()}
     deltas, extras = _deltas(terms), _extras(adapters)
     biases = [module.bias for module in modules.values() if module.bias is not None]
-    if not all(bool(tensor.isfinite().all()) for tensor in (*biases, *deltas.values(), *extras.values())):
+    if not all(map(_is_finite, (*biases, *deltas.values(), *extras.values()))):
         raise NonFiniteError
     return Adapter(
         format=first.format,
@@ -44,6 +44,11 @@ def assemble(adapters: Sequence[Adapter], weights: Sequence[float], scale: float
         metadata=merged_metadata(adapters, weights, [module.rank for module in modules.values()]),
         config=first.config,
     )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Of float8 too, for which torch cannot tell."""
+    return bool((tensor if tensor.itemsize > 1 else tensor.float()).isfinite().all())
 
 
 def _module(like: Module, terms: Sequence[tuple[Adapter, float]], up: Tensor, down: Tensor) -> Module:

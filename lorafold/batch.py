@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 Record = TypeVar("Record")
@@ -35,8 +34,3 @@ def take(record: Record, index: Tensor) -> Record:
 def put(record: Record, index: Tensor, rows: Record) -> Record:
     """The record with its rows `index` (integers) replaced."""
     return map_tensors(record, lambda value, new: value.index_copy(0, index, new.to(value.dtype)), rows)
-
-
-def to_floating(record: Record, dtype: torch.dtype) -> Record:
-    """The record with its floating-point tensors in another dtype."""
-    return map_tensors(record, lambda value: value.to(dtype) if value.is_floating_point() else value)

@@ -30,6 +30,8 @@ from lorafold.stopwatch import Stopwatch
 Progress = Callable[[str, int, int], None]
 # Modules per piece of work: on a CPU few enough to stay in its cache.
 _MOST = {"cpu": 32, "cuda": 4096}
+# Relative to the terms of a sum.
+_CANCELLED = 1e-12
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def merge(
                 if progress:
                     progress("merge", len(factors), len(layers))
         in_order = {layer.name: factors[layer.name] for layer in layers}
-        merged = assemble(inputs, plan.weights, plan.scale, in_order)
+        merged = assemble(inputs, _coefficients(plan), plan.scale, in_order)
     return MergeResult(merged, tuple(inputs), tuple(batches), _stages(clock.seconds, batches))
 
 
@@ -120,7 +122,7 @@ def _merge_piece(
         cores = batch.problem.coordinates(solution.left, solution.right)
         merged = plan.scale * plan.core(cores, weights)
         measures = measure(batch.problem, solution.left, solution.right, cores, merged, plan.scale)
-        left, right, kept = _balanced(merged, abs(plan.scale) * batch.problem.rounding, solution)
+        left, right, kept = _balanced(merged, _rounding(plan, cores, weights), solution)
     with clock("lift"):
         ups, downs = lift(batch, left, right, dtype)
         ranks = kept.clamp_min(1).tolist() if plan.rank is None else [plan.rank] * len(rows)
@@ -131,6 +133,23 @@ def _merge_piece(
     drift = torch.maximum(_drift(ups.gram), _drift(downs.gram))
     report = MergedBatch(batch.layers, ranks, batch.problem.energies, solution, measures, drift, dict(clock.seconds))
     return _Merged(report, factors)
+
+
+def _coefficients(plan: Plan) -> list[float]:
+    """What the core rule makes of a single number that one adapter has: the weights of biases and the like."""
+    weights = torch.tensor([plan.weights], dtype=torch.float64)
+    alone = torch.eye(len(plan.weights), dtype=torch.float64)[:, :, None, None]
+    return [float(plan.core(one[None], weights)) for one in alone]
+
+
+def _rounding(plan: Plan, cores: Tensor, weights: Tensor) -> Tensor:
+    """Below this, a singular value of the merged core is what is left of updates that cancel.  (b,)
+
+    The scale is that of the rule's result for any one adapter alone.
+    """
+    ones = torch.eye(cores.shape[1], dtype=cores.dtype, device=cores.device)[:, None, :, None, None]
+    alone = torch.stack([torch.linalg.matrix_norm(plan.core(cores * one, weights)) for one in ones])
+    return _CANCELLED * abs(plan.scale) * alone.amax(0)
 
 
 def _balanced(merged: Tensor, rounding: Tensor, solution: Solution) -> tuple[Tensor, Tensor, Tensor]:

@@ -59,8 +59,9 @@ def peak_rss_mb() -> float:
 def _modules(batch: MergedBatch) -> list[Json]:
     solution, measures = batch.solution, batch.measures
     columns = {
-        "objective": solution.value,
-        "objective_start": solution.value_start,
+        # not below its bound by rounding
+        "objective": solution.value.clamp_min(0),
+        "objective_start": solution.value_start.clamp_min(0),
         "gradient_norm": solution.gradient_norm,
         "iterations": solution.iterations,
         "converged": solution.converged,

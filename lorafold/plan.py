@@ -94,11 +94,14 @@ def _objective(settings: Settings) -> Callable[..., Any]:
 
 def _solver(settings: Settings) -> Callable[..., Any]:
     solve = _bound("solver", settings.solver, SOLVERS)
+    for option, value in solve.keywords.items():
+        if not (_is_finite(value) and value >= 0):
+            raise LorafoldError(f"solver.{option}={value!r}, expected a finite number >= 0", remedy="See conf/solver.")
     name = choice("manifold", settings.manifold)["name"]
     return partial(solve, manifold=name) if "manifold" in signature(solve).parameters else solve
 
 
-def _bound(group: str, value: Any, registry: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
+def _bound(group: str, value: Any, registry: dict[str, Callable[..., Any]]) -> partial[Any]:
     options = choice(group, value)
     _known(group, options["name"], registry)
     function = registry[options["name"]]

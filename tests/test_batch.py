@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorafold.batch import put, take, to_floating
+from lorafold.batch import put, take
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,3 @@ def test_put_is_the_inverse_of_take_and_leaves_the_old_record_alone():
     assert_equal(put(old, index, take(old, index)), old)
     assert_equal(put(old, index[:0], take(old, index[:0])), old)
     assert_equal(old, record(1, 2, 3))
-
-
-def test_to_floating_changes_floating_tensors_only():
-    changed = to_floating(record(1, 2), torch.float32)
-    assert (changed.numbers.dtype, changed.counts.dtype, changed.flags.dtype) == (
-        torch.float32,
-        torch.int64,
-        torch.bool,
-    )

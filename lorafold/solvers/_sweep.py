@@ -11,25 +11,20 @@ from torch import Tensor
 from lorafold.geometry import polar
 from lorafold.objectives import Objective, Term
 
-# Multiplications by K per power step, and the part of its mean eigenvalue that is added to keep it definite.
-_POWERS, _RIDGE = 3, 1e-5
+# The part of its mean diagonal that is added to a matrix to keep it definite.
+_RIDGE = 1e-5
 
 
-def sweep(objective: Objective, left: Tensor, right: Tensor, *, exact: bool) -> tuple[Tensor, Tensor]:
-    """(U, V) with an objective no larger, in the gauge nearest to the old one.
-
-    Args:
-        exact: take the whole eigenspace where one is asked for, instead of a few power steps towards it.
-    """
-    left = _improve(objective.left, objective.seen_from_left(right), left, exact)
-    return left, _improve(objective.right, objective.transposed.seen_from_left(left), right, exact)
+def sweep(objective: Objective, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """(U, V) with an objective no larger, in the gauge nearest to the old one."""
+    left = _improve(objective.left, objective.seen_from_left(right), left)
+    return left, _improve(objective.right, objective.transposed.seen_from_left(left), right)
 
 
-def _improve(term: Term, seen: Tensor, frame: Tensor, exact: bool) -> Tensor:
+def _improve(term: Term, seen: Tensor, frame: Tensor) -> Tensor:
     """A better X = frame (b, d, r) for F = term(X) - ‖seenᵀX‖².
 
-    Quadratic distances: F = constant - tr(XᵀKX), so the minimiser is the top eigenspace of K; the power iteration
-    approaches it monotonically, since K is positive semidefinite.
+    Quadratic distances: F = constant - tr(XᵀKX), so the minimiser is the top eigenspace of K.
     Others: s‖X‖² - F is convex, so its linearisation at X is a minorant, which the polar factor of its gradient
     maximises over orthonormal frames; F cannot rise (minorise-maximise; Journée et al. 2010).
     """
@@ -37,10 +32,8 @@ def _improve(term: Term, seen: Tensor, frame: Tensor, exact: bool) -> Tensor:
         gradient = term.evaluate(frame)[1] / 2 - seen @ (seen.mT @ frame)
         return _same_span(term.shift[:, None, None] * frame - gradient, frame)
     form = term.form + seen @ seen.mT
-    if exact:
-        top = top_eigenvectors(form, frame.shape[-1])
-        return top @ polar(top.mT @ frame)
-    return _power_steps(form, frame)
+    top = top_eigenvectors(form, frame.shape[-1])
+    return top @ polar(top.mT @ frame)
 
 
 def _same_span(target: Tensor, frame: Tensor) -> Tensor:
@@ -54,16 +47,6 @@ def _same_span(target: Tensor, frame: Tensor) -> Tensor:
     L, info = torch.linalg.cholesky_ex(definite)
     divided = torch.cholesky_solve(target.mT, L).mT
     return polar(torch.where((info == 0)[:, None, None], divided, target))
-
-
-def _power_steps(form: Tensor, frame: Tensor) -> Tensor:
-    """The span of K^p X. Each step is divided by XᵀKX, which leaves the span and keeps the columns near X."""
-    shift = _RIDGE * form.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(torch.finfo(form.dtype).tiny)
-    form = form + torch.diag_embed(shift[:, None].expand(form.shape[:-1]))
-    L = torch.linalg.cholesky_ex(frame.mT @ (form @ frame)).L
-    for _ in range(_POWERS):
-        frame = torch.cholesky_solve((form @ frame).mT, L).mT
-    return polar(frame)
 
 
 def closed_form_start(objective: Objective) -> tuple[Tensor, Tensor]:
