@@ -85,14 +85,13 @@ def merge(run: Run, job: MergeJob) -> dict[str, Any]:
     paths = adapter_paths(job.adapters, run.base)
     with cpu_threads(job.threads):
         device = make_plan(job.settings, len(paths)).device  # finds most mistakes, before any file is read
-        metrics: dict[str, Any] = {"command": "merge", "config": _config(job, paths)}
-        metrics["environment"] = {**environment(device), "overrides": list(run.overrides)}
+        metrics = opening("merge", run, _config(job, paths), device)
         result, hashes = _merge(paths, job.settings, run.alone)
     merged = perf_counter()
     target = save(result.adapter, _target(run, job, result.adapter), forbid=paths)
     written = perf_counter()
     metrics |= {"output": {"path": str(target), "format": result.adapter.format}, **result.metrics()}
-    metrics["inputs"] = [{**entry, "sha256": sha256} for entry, sha256 in zip(metrics["inputs"], hashes, strict=True)]
+    metrics["inputs"] = hashed(metrics["inputs"], hashes)
     write_resolved(run.folder / "resolved.yaml", "merge", metrics["config"])
     if job.page:
         with cpu_threads(job.threads):
@@ -102,6 +101,20 @@ def merge(run: Run, job: MergeJob) -> dict[str, Any]:
     write_json(run.folder / "metrics.json", metrics)
     _tell(run, metrics)
     return metrics
+
+
+def opening(command: str, run: Run, config: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """What `metrics.json` of every command begins with: what was asked for, and where it ran."""
+    return {
+        "command": command,
+        "config": dict(config),
+        "environment": {**environment(device), "overrides": list(run.overrides)},
+    }
+
+
+def hashed(inputs: Sequence[Mapping[str, Any]], hashes: Sequence[str]) -> list[dict[str, Any]]:
+    """The entries of the inputs, each with its SHA-256."""
+    return [{**entry, "sha256": sha256} for entry, sha256 in zip(inputs, hashes, strict=True)]
 
 
 def adapter_paths(adapters: Any, base: Path) -> list[Path]:

@@ -15,10 +15,10 @@ from lorafold.adapters import FORMATS, Adapter, save
 from lorafold.align import align as align_adapters
 from lorafold.align import check_align
 from lorafold.align_settings import AlignSettings
-from lorafold.record import environment, write_json, write_resolved
+from lorafold.record import write_json, write_resolved
 from lorafold.report.align_table import not_converged, one_line, show
 from lorafold.report.terminal import near
-from lorafold.run import Run, adapter_paths, cpu_threads, with_fingerprints
+from lorafold.run import Run, adapter_paths, cpu_threads, hashed, opening, with_fingerprints
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,7 @@ def align(run: Run, job: AlignJob) -> dict[str, Any]:
     paths = adapter_paths(job.adapters, run.base)
     check_align(job.settings, len(paths))
     with cpu_threads(job.threads):
-        metrics: dict[str, Any] = {"command": "align", "config": _config(job, paths)}
-        metrics["environment"] = {**environment(torch.device("cpu")), "overrides": list(run.overrides)}
+        metrics = opening("align", run, _config(job, paths), torch.device("cpu"))
         result, hashes = with_fingerprints(paths, lambda: align_adapters(paths, job.settings))
     aligned = perf_counter()
     targets = _save_all(run.folder, result.adapters, paths)
@@ -60,7 +59,7 @@ def align(run: Run, job: AlignJob) -> dict[str, Any]:
     formats = [adapter.format for adapter in result.adapters]
     metrics["outputs"] = [{"path": str(path), "format": form} for path, form in zip(targets, formats, strict=True)]
     metrics |= result.metrics()
-    metrics["inputs"] = [{**entry, "sha256": sha256} for entry, sha256 in zip(metrics["inputs"], hashes, strict=True)]
+    metrics["inputs"] = hashed(metrics["inputs"], hashes)
     metrics["summary"]["seconds"] |= {"write": done - aligned, "total": done - start}
     write_resolved(run.folder / "resolved.yaml", "align", metrics["config"])
     write_json(run.folder / "metrics.json", metrics)

@@ -14,11 +14,11 @@ import torch
 from lorafold.compare import CompareResult, check_compare
 from lorafold.compare import compare as compare_adapters
 from lorafold.compare_settings import CompareSettings
-from lorafold.record import environment, write_json, write_resolved
+from lorafold.record import write_json, write_resolved
 from lorafold.report.compare_csv import write_csv
 from lorafold.report.compare_table import one_line, show
 from lorafold.report.terminal import near
-from lorafold.run import Run, adapter_paths, cpu_threads, with_fingerprints
+from lorafold.run import Run, adapter_paths, cpu_threads, hashed, opening, with_fingerprints
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +53,10 @@ def compare(run: Run, job: CompareJob) -> dict[str, Any]:
     paths = adapter_paths(job.adapters, run.base)
     check_compare(job.settings, len(paths))
     with cpu_threads(job.threads):
-        metrics: dict[str, Any] = {"command": "compare", "config": _config(job, paths)}
-        metrics["environment"] = {**environment(torch.device("cpu")), "overrides": list(run.overrides)}
+        metrics = opening("compare", run, _config(job, paths), torch.device("cpu"))
         result, hashes = with_fingerprints(paths, lambda: compare_adapters(paths, job.settings))
     metrics |= result.metrics()
-    metrics["inputs"] = [{**entry, "sha256": sha256} for entry, sha256 in zip(metrics["inputs"], hashes, strict=True)]
+    metrics["inputs"] = hashed(metrics["inputs"], hashes)
     metrics["summary"]["seconds"]["total"] = perf_counter() - start
     write_resolved(run.folder / "resolved.yaml", "compare", metrics["config"])
     write_csv(run.folder / "modules.csv", metrics)

@@ -1,12 +1,12 @@
-"""What the header of a merged kohya file says about itself."""
+"""What the header of a merged file says about itself."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from lorafold import __version__
 from lorafold.adapters.adapter import Adapter
 
 # Hashes of the input's own bytes.
@@ -16,10 +16,10 @@ _HASHES = ("sshs_", "modelspec.hash_sha256")
 def merged_metadata(adapters: Sequence[Adapter], weights: Sequence[float], ranks: Sequence[int]) -> dict[str, str]:
     """`__metadata__` for the merge of `adapters`: the same arguments give the same entries.
 
-    The first adapter's entries hold, then those that only later ones have; hashes of the inputs are dropped;
-    ss_network_dim, ss_network_alpha and the convolutions' pair in ss_network_args describe the result. The entry
-    "lorafold" is a JSON object with the version and, for each input, its file, weight and every entry that differs
-    from the merged one, so nothing is lost.
+    The first adapter's entries hold, then those that only later ones have; hashes of the inputs are dropped. In a
+    kohya file ss_network_dim, ss_network_alpha and the convolutions' pair in ss_network_args describe the result. The
+    entry "lorafold" is a JSON object with the version and, for each input, its file, weight and every entry that
+    differs from the merged one, so nothing is lost.
 
     Args:
         adapters: the inputs, in order.
@@ -31,9 +31,10 @@ def merged_metadata(adapters: Sequence[Adapter], weights: Sequence[float], ranks
         kept = {key: value for key, value in adapter.metadata.items() if not key.startswith(_HASHES)}
         merged = {**kept, **merged}
     merged.pop("lorafold", None)
-    merged = _with_rank(merged, str(ranks[0]) if len(set(ranks)) == 1 else "Dynamic")
+    if adapters[0].format == "kohya":
+        merged = _with_rank(merged, str(ranks[0]) if len(set(ranks)) == 1 else "Dynamic")
     inputs = [_input(adapter, weight, merged) for adapter, weight in zip(adapters, weights, strict=True)]
-    return merged | {"lorafold": _compact({"version": _version(), "inputs": inputs})}
+    return merged | {"lorafold": _compact({"version": __version__, "inputs": inputs})}
 
 
 def _input(adapter: Adapter, weight: float, merged: Mapping[str, str]) -> dict[str, Any]:
@@ -57,11 +58,3 @@ def _with_rank(metadata: Mapping[str, str], rank: str) -> dict[str, str]:
 
 def _compact(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _version() -> str:
-    """Of the installed package; a bare checkout has none."""
-    try:
-        return version("lorafold")
-    except PackageNotFoundError:
-        return "unknown"

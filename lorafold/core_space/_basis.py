@@ -15,7 +15,7 @@ from lorafold.batch import put
 # Directions of the column-normalised X below this singular value, relative to the largest, are rounding noise: of
 # float32 factors (6e-8) or of the Gram matrix itself (sqrt(eps) = 1.5e-8), with a margin.
 SPAN_TOLERANCE = 1e-6
-# Cholesky's basis is used while σ_min⁻² of the column-normalised X is below this: it is orthonormal to 1e-10 then.
+# Cholesky's basis is used while σ_min⁻² of the column-normalised X is below this: it is orthonormal to 1e-9 then.
 _WELL_CONDITIONED = 1e6
 
 
