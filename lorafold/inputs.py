@@ -59,7 +59,11 @@ def non_finite_named(adapters: Sequence[Adapter]) -> Iterator[None]:
     except NonFiniteError:
         for adapter in adapters:
             check_finite(adapter)
-        raise  # they are finite, but what was made of them is not
+        raise LorafoldError(
+            "finite factors whose products overflow float64",
+            path=adapters[0].path,
+            remedy="Look for a module with an absurd alpha or weight.",
+        ) from None
 
 
 def template(name: str, adapters: Sequence[Adapter]) -> Module:

@@ -175,3 +175,9 @@ def test_merged_numbers_too_large_for_the_dtype(tmp_path):
     with pytest.raises(LorafoldError, match=r"a\.lora_.*too large for the dtype: save as float32 or bfloat16"):
         lorafold.save(result.adapter, tmp_path / "m.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_finite_factors_whose_products_are_not():
+    module = Module("a", torch.full((4, 2), 1e200, dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64), 1.0)
+    with pytest.raises(LorafoldError, match=r"overflow float64.*absurd alpha"):
+        lorafold.merge([Adapter("kohya", {"a": module})], rank=1)

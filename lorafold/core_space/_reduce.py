@@ -40,8 +40,9 @@ class CoreBatch:
 def reduce_layers(layers: Sequence[Layer], slots: Sequence[int], weights: Tensor) -> CoreBatch:
     """Reduce layers of any shapes, whose ranks fit into the slots, to one batch of core problems.
 
-    All that touches m and n is one Gram product per side and module, in float64 (DESIGN: every objective depends on U
-    through UᵀU_i alone, so some minimiser lies in the joint span).
+    All that touches m and n is one Gram product per side and module, in float64. The reduction is exact: every
+    objective depends on U through UᵀU_i alone, and none rises when U is projected onto the joint span and
+    orthonormalised there, so some minimiser lies in it.
 
     Args:
         layers: the modules.

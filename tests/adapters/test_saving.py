@@ -129,8 +129,9 @@ def test_an_input_is_never_overwritten(tmp_path: Path, form: str, aim: str, forb
 
 def test_an_output_beside_an_input_is_fine(tmp_path: Path) -> None:
     file, folder = inputs(tmp_path)
-    save(sample("kohya"), tmp_path / "out.safetensors", forbid=[file, folder, tmp_path / "gone"])
-    save(sample("peft"), tmp_path / "out", forbid=[file, folder])
+    kohya = save(sample("kohya"), tmp_path / "out.safetensors", forbid=[file, folder, tmp_path / "gone"])
+    peft = save(sample("peft"), tmp_path / "out", forbid=[file, folder])
+    assert kohya.is_file() and (peft / "adapter_model.safetensors").is_file()
 
 
 BIASED = Module("b", normal(4, 2), normal(2, 3), 1.0, bias=normal(4))
