@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 import lorafold
-from lorafold.adapters import Adapter
+from lorafold.adapters import Adapter, Module
 from lorafold.errors import LorafoldError
 from tests.adapters.samples import kohya_file, kohya_pair, peft_folder, peft_pair
 from tests.builders import Source, random_adapter, single
