@@ -12,6 +12,8 @@ from lorafold.objectives._distance import DISTANCES as DISTANCES
 from lorafold.objectives._distance import Distance as Distance
 from lorafold.objectives._distance import quadratic_distance as quadratic_distance
 from lorafold.objectives._distance import spectral_distance as spectral_distance
+from lorafold.objectives._model import Model as Model
+from lorafold.objectives._model import split as split
 from lorafold.objectives._objective import Evaluation as Evaluation
 from lorafold.objectives._objective import Objective as Objective
 from lorafold.objectives._reconstruction import RECONSTRUCTIONS as RECONSTRUCTIONS

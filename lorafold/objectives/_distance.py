@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lorafold.objectives._spectral import Profile, evaluate_spectral
+from lorafold.objectives._spectral import Bent, Profile, Second, evaluate_spectral, expand_spectral
 
 Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Stiffness = Callable[[Tensor, int], Tensor]  # (min(r, k_i) (b, N), r) -> (b, N)
@@ -31,22 +31,26 @@ class Distance:
     `shift(shared, rank)` are numbers s >= 0 (b, N) for which s ‖O‖² - δ(O) is convex in O, or a guess at them. On
     orthonormal U the term s ‖U‖² is constant, so the minorise-maximise step of the alternating solver is monotone
     (solvers/_sweep.py).
+
+    `expand(overlap, dims)` is `evaluate` to second order, where the distance is a sum over the angles.
     """
 
     name: str
     evaluate: Evaluate
     stiffness: Stiffness | None = None
     shift: Stiffness = lambda shared, rank: torch.zeros_like(shared)
+    expand: Callable[[Tensor, Tensor], Bent] | None = None
 
 
 DISTANCES: dict[str, Distance] = {}
 
 
-def spectral_distance(name: str, *, shift: Stiffness) -> Callable[[Profile], Profile]:
-    """Register a function of the principal cosines (see `Profile`)."""
+def spectral_distance(name: str, *, shift: Stiffness, second: Second | None = None) -> Callable[[Profile], Profile]:
+    """Register a function of the principal cosines (see `Profile`), with its second derivative if it is a sum."""
 
     def register(profile: Profile) -> Profile:
-        DISTANCES[name] = Distance(name, partial(evaluate_spectral, profile), shift=shift)
+        expand = partial(expand_spectral, profile, second) if second else None
+        DISTANCES[name] = Distance(name, partial(evaluate_spectral, profile), shift=shift, expand=expand)
         return profile
 
     return register

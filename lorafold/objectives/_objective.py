@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lorafold.objectives._model import Model, expand
 from lorafold.objectives._terms import Term, chordal_counterpart, more_cautious
 
 
@@ -70,6 +71,17 @@ class Objective:
         grad_right = grad_right - 2 * (self.targets.mT @ (left[:, None] @ inner)).sum(1)
         value = value_left + value_right + self.constant - inner.square().sum((1, 2, 3))
         return Evaluation(value, grad_left, grad_right)
+
+    @property
+    def is_curved(self) -> bool:
+        """Whether `expand` exists."""
+        return self.left.is_curved
+
+    def expand(self, left: Tensor, right: Tensor) -> Model:
+        """F to second order at U and V, the first r columns of orthogonal left (b, p, p) and right (b, q, q)."""
+        seen = left.mT[:, None] @ (self.targets @ right[:, None])  # XᵀT_jY (b, J, p, q)
+        sides = self.left.expand(left, self.rank), self.right.expand(right, self.rank)
+        return expand(*sides, seen, self.rank, self.constant)
 
     def seen_from_left(self, right: Tensor) -> Tensor:
         """[T_1V .. T_JV] side by side: Σ_j T_jVVᵀT_jᵀ is its Gram matrix.  (b, p, J r)"""

@@ -8,7 +8,11 @@ from torch import Tensor
 from lorafold.objectives._distance import spectral_distance
 
 
-@spectral_distance("procrustes", shift=lambda shared, rank: torch.zeros_like(shared))
+@spectral_distance(
+    "procrustes",
+    shift=lambda shared, rank: torch.zeros_like(shared),
+    second=lambda cos, real, rank: torch.zeros_like(cos),
+)
 def procrustes(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """δ = Σ_j (1 - cos θ_j) / r = min_Q ‖U - U_iQ‖² / 2r for equal ranks; -δ is a nuclear norm, convex in O.
 

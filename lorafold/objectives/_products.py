@@ -32,7 +32,14 @@ def _shift(shared: Tensor, rank: int) -> Tensor:
     return 1 / (8 * FLOOR * _LOG_RANGE * shared.clamp_min(1))
 
 
-@spectral_distance("martin", shift=_shift)
+def _second(cos: Tensor, real: Tensor, rank: int) -> Tensor:
+    """-(d²/dc²) log(c² + ε) per dimension."""
+    count = real.sum(-1, keepdim=True).clamp_min(1)
+    square = cos.square()
+    return 2 * (square - FLOOR) / (square + FLOOR).square() / count / _LOG_RANGE
+
+
+@spectral_distance("martin", shift=_shift, second=_second)
 def martin(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """δ = -L / log((1 + ε)/ε): the squared Martin distance -log Π cos²θ_j per dimension, 1 where all are orthogonal.
 

@@ -6,13 +6,18 @@ b = modules, N = adapters, K = directions per adapter (zero-padded), r = rank, s
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from lorafold.objectives._side import spectral_weights
+
 # profile(cos, real, rank): the distance (b, N) and its derivative by every cosine (b, N, s); `real` (b, N, s) marks the
 # min(r, k_i) cosines that are principal, the others are padding.
 Profile = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+# second(cos, real, rank): the second derivative by every cosine (b, N, s), where the distance is a sum over them.
+Second = Callable[[Tensor, Tensor, int], Tensor]
 
 # Cosines below this are zero but for rounding.
 _CUT_LOCUS = 1e-12
@@ -23,13 +28,41 @@ def evaluate_spectral(profile: Profile, overlap: Tensor, dims: Tensor) -> tuple[
 
     It is exact where autograd through an SVD is not: at repeated angles (Lewis 1996, Theorem 3.1).
     """
+    Q, cos, Rt, real = _decomposed(overlap, dims)
+    value, derivative = profile(cos, real, overlap.shape[-1])
+    return value, (Q * (derivative * real)[..., None, :]) @ Rt
+
+
+@dataclass(frozen=True)
+class Bent:
+    """δ at O = Q diag(c) Rᵀ to second order; for the last three see `SpectralSide`."""
+
+    value: Tensor  # (b, N)
+    slope: Tensor  # dδ/dO (b, N, K, r)
+    Q: Tensor  # (b, N, K, s)
+    R: Tensor  # (b, N, r, s)
+    within: Tensor  # (b, N, s, s)
+    crossed: Tensor  # (b, N, s, s)
+    outside: Tensor  # (b, N, 1, s)
+
+
+def expand_spectral(profile: Profile, second: Second, overlap: Tensor, dims: Tensor) -> Bent:
+    """δ, dδ/dO and what its change needs, for a profile that is a sum over the angles."""
+    Q, cos, Rt, real = _decomposed(overlap, dims)
+    value, derivative = profile(cos, real, overlap.shape[-1])
+    first = derivative * real
+    weights = spectral_weights(cos, first, second(cos, real, overlap.shape[-1]) * real)
+    return Bent(value, (Q * first[..., None, :]) @ Rt, Q, Rt.mT, *weights)
+
+
+def _decomposed(overlap: Tensor, dims: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Q, c, Rᵀ, and which c are cosines of principal angles (b, N, s)."""
     Q, cos, Rt = _singular(overlap)
     shared = dims.clamp_max(overlap.shape[-1])
     real = torch.arange(cos.shape[-1], device=cos.device) < shared[..., None]
     if bool((cos.where(real, 1.0) < _CUT_LOCUS).any()):
         Q, Rt = _off_the_cut_locus(Q, cos, Rt, dims)
-    value, derivative = profile(cos, real, overlap.shape[-1])
-    return value, (Q * (derivative * real)[..., None, :]) @ Rt
+    return Q, cos, Rt, real
 
 
 def _singular(overlap: Tensor) -> tuple[Tensor, Tensor, Tensor]:

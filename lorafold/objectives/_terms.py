@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lorafold.objectives._distance import DISTANCES, Distance
+from lorafold.objectives._side import QuadraticSide, Side, SpectralSide
 
 # By how much the shift of a term grows where a step has overshot, and how far; steps are shorter than rounding then.
 _MORE, _MOST = 4.0, 4.0**10
@@ -32,8 +33,15 @@ class Term(Protocol):
     def most(self) -> Tensor:
         """The largest value, at orthogonal subspaces.  (b,)"""
 
+    @property
+    def is_curved(self) -> bool:
+        """Whether `expand` exists."""
+
     def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Value (b,) and Euclidean gradient (b, d, r) at X = frame."""
+
+    def expand(self, basis: Tensor, rank: int) -> Side:
+        """Value and derivatives at X = the first `rank` columns of the orthogonal basis (b, d, d)."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +59,19 @@ class QuadraticTerm:
     def most(self) -> Tensor:
         return self.constant
 
+    @property
+    def is_curved(self) -> bool:
+        return True
+
     def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         seen = self.form @ frame
         return self.constant - (frame * seen).sum((1, 2)), -2 * seen
+
+    def expand(self, basis: Tensor, rank: int) -> QuadraticSide:
+        form = -2 * (basis.mT @ (self.form @ basis))
+        inward = form[:, :rank, :rank]
+        trace = inward.diagonal(dim1=-2, dim2=-1).sum(-1)
+        return QuadraticSide(self.constant + trace / 2, inward, form[:, rank:, :rank], form[:, rank:, rank:])
 
 
 @dataclass(frozen=True)
@@ -80,9 +98,33 @@ class SpectralTerm:
     def most(self) -> Tensor:
         return self.shares.sum(-1)
 
+    @property
+    def is_curved(self) -> bool:
+        return self.distance.expand is not None
+
     def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         value, slope = self.distance.evaluate(self.frames.mT @ frame[:, None], self.dims)
         return (self.shares * value).sum(-1), (self.frames @ (slope * self.shares[..., None, None])).sum(1)
+
+    def expand(self, basis: Tensor, rank: int) -> SpectralSide:
+        assert self.distance.expand is not None
+        b, N, d, K = self.frames.shape
+        overlap = (self.frames.transpose(2, 3).reshape(b, N * K, d) @ basis).view(b, N, K, d)
+        here, across = overlap[..., :rank], overlap[..., rank:]
+        bent = self.distance.expand(here, self.dims)
+        share = self.shares[..., None, None]
+        slope = share * bent.slope
+        return SpectralSide(
+            value=(self.shares * bent.value).sum(-1),
+            inward=(here.mT @ slope).sum(1),
+            slope=(across.mT @ slope).sum(1),
+            across=across,
+            Q=bent.Q,
+            R=bent.R,
+            within=share * bent.within,
+            crossed=share * bent.crossed,
+            outside=share * bent.outside,
+        )
 
 
 def chordal_counterpart(term: Term) -> Term:

@@ -1,4 +1,4 @@
-"""Alternating minimisation with Anderson acceleration; the start of every other solver.
+"""Alternating minimisation with Anderson acceleration.
 
 b = modules, p / q = left / right dimension, r = rank.
 """
@@ -14,11 +14,10 @@ from lorafold.objectives import Objective
 from lorafold.solvers._anderson import Anderson
 from lorafold.solvers._registry import solver
 from lorafold.solvers._solution import Point, Solution, point, solution
-from lorafold.solvers._sweep import closed_form_start, sweep
+from lorafold.solvers._start import start
+from lorafold.solvers._sweep import sweep
 
 _MEMORY = 6
-# The chordal start of another distance needs to be near, not exact.
-_NEAR, _NEAR_SWEEPS = 1e-3, 50
 
 
 @solver("alternating")
@@ -29,37 +28,28 @@ def alternating(objective: Objective, *, tol: float, max_sweeps: int) -> Solutio
         tol: bound on the relative Riemannian gradient norm.
         max_sweeps: give up on a module after so many; it is then reported as not converged.
     """
-    first = start(objective)
-    last, sweeps = settle(objective, first, tol, max_sweeps)
-    return solution(last, first.value, sweeps, tol)
+    first, _ = start(objective, tol)
+    last, count = sweeps(objective, first, tol, max_sweeps)
+    return solution(last, first.value, count, tol)
 
 
-def start(objective: Objective) -> Point:
-    """The closed form; for a distance that has none, the minimiser of the chordal objective with the same weights."""
-    if objective.is_quadratic:
-        return point(objective, *closed_form_start(objective))
-    chordal = objective.chordal
-    near, _ = settle(chordal, start(chordal), _NEAR, _NEAR_SWEEPS)
-    return point(objective, near.left, near.right)
-
-
-def settle(objective: Objective, first: Point, tol: float, max_sweeps: int) -> tuple[Point, Tensor]:
+def sweeps(objective: Objective, first: Point, tol: float, max_sweeps: int) -> tuple[Point, Tensor]:
     """Accelerated sweeps from `first`; the last point of every module and its number of sweeps (b,).
 
     In float64 throughout. A sweep follows any change of the factors' gauge or of the adapters' order, so the result
     keeps but for what it makes of rounding: some 1e-8 of ΔW. In float32 that would be 1e-2, at no less cost.
     """
-    last, sweeps = first, torch.zeros_like(first.value, dtype=torch.int64)
+    last, count = first, torch.zeros_like(first.value, dtype=torch.int64)
     active = (first.gradient_norm > tol).nonzero().squeeze(-1)
     if not len(active):
-        return last, sweeps
+        return last, count
     part, here = take(objective, active), take(first, active)
     anderson = Anderson(_pack(here), _MEMORY)
     for _ in range(max_sweeps):
         here, overshot = _accelerated_sweep(part, here, anderson)
         part = part.more_cautious(overshot)
         last = put(last, active, here)
-        sweeps[active] += 1
+        count[active] += 1
         # converged modules leave the batch; copying it for one or two of them costs more than another sweep
         going = (here.gradient_norm > tol).nonzero().squeeze(-1)
         if not len(going):
@@ -67,7 +57,7 @@ def settle(objective: Objective, first: Point, tol: float, max_sweeps: int) -> t
         if len(going) <= 0.8 * len(active):
             active, part, here = active[going], take(part, going), take(here, going)
             anderson.only(going)
-    return last, sweeps
+    return last, count
 
 
 def _accelerated_sweep(objective: Objective, here: Point, anderson: Anderson) -> tuple[Point, Tensor]:

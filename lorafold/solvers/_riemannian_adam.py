@@ -1,4 +1,4 @@
-"""Riemannian Adam on batched Grassmann or Stiefel parameters, started from the alternating solver.
+"""Riemannian Adam on batched Grassmann or Stiefel parameters, started by a trust region or by alternating sweeps.
 
 b = modules, p / q = left / right dimension, r = rank.
 """
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from lorafold.batch import put, take
 from lorafold.objectives import Objective
-from lorafold.solvers._alternating import settle, start
+from lorafold.solvers._bases import Bases, completed
 from lorafold.solvers._manifolds import manifold as manifold_of
 from lorafold.solvers._registry import solver
+from lorafold.solvers._settle import begin, settle
 from lorafold.solvers._solution import Point, Solution, point, solution
 
 # Steps per cycle of the learning rate.
@@ -23,13 +24,13 @@ _CYCLE = 200
 
 @solver("riemannian_adam")
 def riemannian_adam(
-    objective: Objective, *, manifold: str, tol: float, max_steps: int, learning_rate: float, start_sweeps: int
+    objective: Objective, *, manifold: str, tol: float, max_steps: int, learning_rate: float, start_steps: int
 ) -> Solution:
-    """geoopt's RiemannianAdam for the modules that alternating sweeps leave unconverged.
+    """geoopt's RiemannianAdam for the modules that Newton steps (or sweeps, see `settle`) leave unconverged.
 
     Adam's second moment is one number per matrix, so a step moves each subspace by about the learning rate in radians
-    whatever the scale of F (Bécigneul & Ganea 2019): it walks off the saddle points at which sweeps linger. Within
-    a cycle the rate falls along a cosine; after it, sweeps settle what it found. A module keeps a cycle's result if
+    whatever the scale of F (Bécigneul & Ganea 2019): it walks off the points at which those linger. Within a cycle
+    the rate falls along a cosine; after it, `settle` finishes what it found. A module keeps a cycle's result if
     its objective fell, otherwise it starts over with half the rate; so the result is never worse than the start.
 
     Args:
@@ -37,10 +38,9 @@ def riemannian_adam(
         tol: bound on the relative Riemannian gradient norm.
         max_steps: give up on a module after so many; it is then reported as not converged.
         learning_rate: radians per step at the start of a cycle.
-        start_sweeps: at most so many alternating sweeps before, and after each cycle; 0 for Adam alone.
+        start_steps: at most so many Newton steps or sweeps before, and after each cycle; 0 for Adam alone.
     """
-    first = start(objective)
-    best, iterations = settle(objective, first, tol, start_sweeps)
+    first, best, iterations = begin(objective, tol, start_steps)
     rates = torch.full_like(first.value, learning_rate)
     for done in range(0, max_steps, _CYCLE):
         rows = (best.gradient_norm > tol).nonzero().squeeze(-1)
@@ -49,11 +49,11 @@ def riemannian_adam(
         part, known = take(objective, rows), take(best, rows)
         steps = min(_CYCLE, max_steps - done)
         walked = _walk(part, known, rates[rows], manifold, steps)
-        found, sweeps = settle(part, walked, tol, start_sweeps)
+        found, more = settle(part, Bases(completed(walked.left), completed(walked.right)), tol, start_steps)
         better = found.value <= known.value
         best = put(best, rows[better], take(found, better))
         rates[rows[~better]] /= 2
-        iterations[rows] += steps + sweeps
+        iterations[rows] += steps + more
     return solution(best, first.value, iterations, tol)
 
 

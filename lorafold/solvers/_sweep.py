@@ -49,22 +49,6 @@ def _same_span(target: Tensor, frame: Tensor) -> Tensor:
     return polar(torch.where((info == 0)[:, None, None], divided, target))
 
 
-def closed_form_start(objective: Objective) -> tuple[Tensor, Tensor]:
-    """Top eigenvectors of the quadratic form plus Σ_j T_jT_jᵀ: the solution if either term stands alone.
-
-    For the chordal distance with reconstruction_weight = 0 this is the flag (extrinsic) mean, and with
-    subspace_weight = 0 and one target the truncated SVD (Eckart-Young). It is the HOSVD start of a Tucker-2 fit
-    for several targets.
-    """
-    return _start_left(objective), _start_left(objective.transposed)
-
-
-def _start_left(objective: Objective) -> Tensor:
-    wide = objective.targets.transpose(1, 2).flatten(2)  # (b, d, J ·)
-    form = wide @ wide.mT
-    return top_eigenvectors(form if objective.left.form is None else form + objective.left.form, objective.rank)
-
-
 def top_eigenvectors(form: Tensor, rank: int) -> Tensor:
     """Of symmetric (b, d, d), in ascending order.  (b, d, r)"""
     return torch.linalg.eigh(form).eigenvectors[..., -rank:]

@@ -1,0 +1,88 @@
+"""One trust-region step: Newton's equation by truncated, preconditioned conjugate gradients, batched.
+
+b = modules, n = c + e rows of a packed tangent vector, r = rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lorafold.objectives import Model
+
+# The residual at which the iteration stops, relative to the gradient: more than a tenth of it pays only near the end.
+_FORCING = 0.3
+# Entries of the preconditioner below this, relative to the largest, are raised to it.
+_FLOOR = 1e-3
+
+
+@dataclass(frozen=True)
+class Step:
+    """A tangent vector and what the model expects of it."""
+
+    move: Tensor  # (b, n, r)
+    decrease: Tensor  # of the quadratic model (b,)
+    at_edge: Tensor  # the step ends on the boundary of the trust region (b,)
+
+
+def preconditioner(model: Model) -> Tensor:
+    """A positive diagonal D near that of the Hessian.  (b, n, r)"""
+    size = model.diagonal().abs()
+    return size.clamp_min(_FLOOR * size.amax((1, 2), keepdim=True)).clamp_min(torch.finfo(size.dtype).tiny)
+
+
+def newton_step(model: Model, scale: Tensor, radius: Tensor, most: int) -> Step:
+    """About the minimiser of g·s + s·Hs/2 over s·Ds <= radius², in at most so many products with H.
+
+    Conjugate gradients that stop on the boundary, or follow a direction of negative curvature to it: so saddle points
+    are left and not converged to (Steihaug 1983; Absil, Baker & Gallivan 2007, algorithm 2).
+
+    Args:
+        model: F to second order.
+        scale: D (b, n, r).
+        radius: (b,).
+        most: iterations, for all modules together.
+    """
+    residual = -model.gradient
+    move = torch.zeros_like(residual)
+    size = _dot(residual, residual).sqrt()
+    enough = size * torch.minimum(model.gradient_norm.sqrt(), torch.full_like(size, _FORCING))
+    direction = residual / scale
+    rz = _dot(residual, direction)
+    moved, crossed, length = torch.zeros_like(rz), torch.zeros_like(rz), rz  # s·Ds, s·Dd, d·Dd
+    active, at_edge = size > 0, torch.zeros_like(size, dtype=torch.bool)
+    for _ in range(most):
+        bent = model.hessian(direction)
+        curvature = _dot(direction, bent)
+        inside = rz / torch.where(curvature > 0, curvature, 1.0)
+        further = moved + 2 * inside * crossed + inside.square() * length
+        out = (curvature <= 0) | (further >= radius.square())
+        edge = _to_edge(moved, crossed, length, radius)
+        factor = torch.where(out, edge, inside) * active
+        factor = factor[:, None, None]
+        move = torch.addcmul(move, factor, direction)
+        residual = torch.addcmul(residual, factor, bent, value=-1)
+        at_edge = at_edge | (out & active)
+        active = active & ~out & (_dot(residual, residual).sqrt() > enough)
+        if not bool(active.any()):
+            break
+        z = residual / scale
+        new = _dot(residual, z)
+        beta = new / rz.clamp_min(torch.finfo(rz.dtype).tiny)
+        moved, crossed = further, beta * (crossed + inside * length)
+        length, rz = new + beta.square() * length, new
+        direction = torch.addcmul(z, beta[:, None, None], direction)
+    # F falls by -g·s - s·Hs/2, and Hs = -g - residual
+    return Step(move, (_dot(move, residual) - _dot(move, model.gradient)) / 2, at_edge)
+
+
+def _to_edge(moved: Tensor, crossed: Tensor, length: Tensor, radius: Tensor) -> Tensor:
+    """t >= 0 with ‖s + t d‖ = radius."""
+    room = (radius.square() - moved).clamp_min(0)
+    return ((crossed.square() + length * room).sqrt() - crossed) / length.clamp_min(torch.finfo(length.dtype).tiny)
+
+
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    return torch.linalg.vecdot(first.flatten(1), second.flatten(1))

@@ -1,0 +1,36 @@
+"""From exact eigenspaces to a point whose certificate holds, by the method that the distance allows.
+
+b = modules.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lorafold.batch import put, take
+from lorafold.objectives import Objective
+from lorafold.solvers._alternating import sweeps
+from lorafold.solvers._bases import Bases
+from lorafold.solvers._descend import descend
+from lorafold.solvers._solution import Point, point
+from lorafold.solvers._start import start
+
+
+def begin(objective: Objective, tol: float, max_steps: int) -> tuple[Point, Point, Tensor]:
+    """The start, the point that `settle` finds from it, and the number of steps (b,)."""
+    first, bases = start(objective, tol)
+    last, steps = first, torch.zeros_like(first.value, dtype=torch.int64)
+    rows = (first.gradient_norm > tol).nonzero().squeeze(-1)
+    if max_steps and len(rows):
+        found, count = settle(take(objective, rows), take(bases, rows), tol, max_steps)
+        last, steps = put(last, rows, found), steps.index_copy(0, rows, count)
+    return first, last, steps
+
+
+def settle(objective: Objective, bases: Bases, tol: float, max_steps: int) -> tuple[Point, Tensor]:
+    """Newton steps, or sweeps where the distance has no Hessian; the last points and their number of steps (b,)."""
+    if objective.is_curved:
+        return descend(objective, bases, tol, max_steps)
+    rank = objective.rank
+    return sweeps(objective, point(objective, bases.left[..., :rank], bases.right[..., :rank]), tol, max_steps)
