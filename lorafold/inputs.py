@@ -11,8 +11,14 @@ from pathlib import Path
 import torch
 
 from lorafold.adapters import Adapter, Module, check_finite, load
+from lorafold.adapters.matching import matched
+from lorafold.adapters.whole import as_factors
 from lorafold.core_space import Layer, NonFiniteError
 from lorafold.errors import LorafoldError
+from lorafold.settings import Settings
+
+# Layers of one slot layout that are worth a batch of their own.
+_FEW = 16
 
 
 def check_list(adapters: Sequence[str | Path | Adapter]) -> None:
@@ -21,22 +27,23 @@ def check_list(adapters: Sequence[str | Path | Adapter]) -> None:
         raise LorafoldError(f"adapters={adapters!r}, expected a list of at least one", remedy="For example [a, b].")
 
 
-def load_all(adapters: Sequence[str | Path | Adapter]) -> list[Adapter]:
-    """Read what is not an adapter yet; all of one format.
+def load_all(
+    adapters: Sequence[str | Path | Adapter], base: str | Path | None = None, rank: int = Settings.input_rank
+) -> list[Adapter]:
+    """Read what is not an adapter yet; all in the format of the first, their layers under its names.
+
+    A whole difference of a weight becomes factors where another adapter has factors for that layer.
+
+    Args:
+        base, rank: see `load`.
 
     Raises:
-        LorafoldError: no adapter, or formats that have no names in common.
+        LorafoldError: no adapter, or formats between which a layer has no counterpart.
     """
     check_list(adapters)
-    loaded = [item if isinstance(item, Adapter) else load(item) for item in adapters]
-    for other in loaded[1:]:
-        if other.format != loaded[0].format:
-            raise LorafoldError(
-                f"no common format: this adapter is {other.format}, {loaded[0].path} is {loaded[0].format}",
-                path=other.path,
-                remedy="Merge files of one format; their module names do not match otherwise.",
-            )
-    return loaded
+    loaded = matched([item if isinstance(item, Adapter) else load(item, base=base, rank=rank) for item in adapters])
+    factored = {name for adapter in loaded for name in adapter.modules}
+    return [as_factors(adapter, factored, rank) for adapter in loaded]
 
 
 def line_up(adapters: Sequence[Adapter]) -> list[Layer]:
@@ -71,20 +78,31 @@ def template(name: str, adapters: Sequence[Adapter]) -> Module:
     return next(adapter.modules[name] for adapter in adapters if name in adapter.modules)
 
 
-def buckets(layers: Sequence[Layer]) -> dict[tuple[int, ...], list[int]]:
+def buckets(layers: Sequence[Layer], rank: int | None = None) -> dict[tuple[int, ...], list[int]]:
     """Slot layouts with the positions of the layers that share them.
 
-    A missing adapter takes one (zero) column, so that no matrix is empty.
+    A missing adapter takes one (zero) column, so that no matrix is empty. With a `rank`, layouts of few layers are
+    rounded up and joined, as adapters of mixed ranks have dozens; only of layers whose joint rank is at least `rank`,
+    so that padding changes no shape that a core rule sees.
     """
-    found: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    exact: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for position, layer in enumerate(layers):
-        found[tuple(max(1, rank) for rank in layer.ranks)].append(position)
-    return found
+        exact[tuple(max(1, own) for own in layer.ranks)].append(position)
+    joined: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for slots, positions in exact.items():
+        may_join = rank is not None and len(positions) < _FEW and sum(slots) >= rank
+        joined[tuple(map(_rounded, slots)) if may_join else slots] += positions
+    return {slots: sorted(positions) for slots, positions in joined.items()}
 
 
-def pieces(layers: Sequence[Layer], most: int) -> list[tuple[tuple[int, ...], list[int]]]:
+def _rounded(rank: int) -> int:
+    """The next power of two up to 16, then the next multiple of 16."""
+    return 1 << (rank - 1).bit_length() if rank <= 16 else -(-rank // 16) * 16
+
+
+def pieces(layers: Sequence[Layer], most: int, rank: int | None = None) -> list[tuple[tuple[int, ...], list[int]]]:
     """The buckets in parts of at most so many layers, as equal in number as can be."""
-    return [(slots, part) for slots, positions in buckets(layers).items() for part in _split(positions, most)]
+    return [(slots, part) for slots, positions in buckets(layers, rank).items() for part in _split(positions, most)]
 
 
 def _split(positions: list[int], most: int) -> list[list[int]]:

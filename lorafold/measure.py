@@ -33,7 +33,7 @@ def measure(problem: Problem, left: Tensor, right: Tensor, cores: Tensor, merged
         cores: UᵀΔW_iV (b, N, r, r).
         merged: the combined coordinates (b, r, r), `scale` included.
     """
-    target = scale * problem.target()
+    target = scale * problem.target
     error = (left @ merged @ right.mT - target).square().sum((-2, -1))
     return Measures(
         _phi(problem.left, left, problem.dims),

@@ -6,6 +6,7 @@ b = modules, N = adapters, p / q = left / right dimension, K = directions per ad
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -48,6 +49,7 @@ class Problem:
         """Norms below this are what rounding leaves of weighted updates that cancel.  (b,)"""
         return _CANCELLED * (self.weights.abs() * self.energies.sqrt()).amax(-1)
 
+    @cached_property
     def target(self) -> Tensor:
         """M = Σ w_i ΔW_i; exactly zero where the updates cancel.  (b, p, q)"""
         weighted = self.weights[..., None, None] * self.core

@@ -7,6 +7,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from lorafold.core_rules._registry import CORE_RULES as CORE_RULES
+from lorafold.core_rules._registry import CoreRule as CoreRule
+from lorafold.core_rules._registry import Factors as Factors
 from lorafold.core_rules._registry import core_rule as core_rule
 
 for _module in iter_modules(__path__):

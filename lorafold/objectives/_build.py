@@ -21,6 +21,7 @@ def build(
     reconstruction_weight: float,
     distance: str,
     reconstruction: str,
+    rescale: float,
     directions: int | float | str,
 ) -> Objective:
     """F = subspace_weight Σ ŵ_i [δ(U,U_i) + δ(V,V_i)] / 2 + reconstruction_weight ρ(U, V).
@@ -31,13 +32,14 @@ def build(
         subspace_weight, reconstruction_weight: >= 0.
         distance: a key of `DISTANCES`.
         reconstruction: "mean" or "each".
+        rescale: how much the norms of the updates count in "each", in [0, 1]; see `targets`.
         directions: which leading singular directions of ΔW_i make its point: "all" (numerical rank), a count
             >= 1, or an energy fraction in (0, 1).
     """
     if distance not in DISTANCES:
         raise LorafoldError(f"unknown distance {distance!r}", remedy=f"Choose one of {', '.join(sorted(DISTANCES))}.")
     check_directions(directions)
-    matrices, constant = targets(problem, reconstruction)
+    matrices, constant = targets(problem, reconstruction, rescale)
     left, right, dims = _points(problem, directions)
     shares = problem.shares * (subspace_weight / 2)
     return Objective(

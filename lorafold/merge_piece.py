@@ -1,0 +1,129 @@
+"""One piece of a merge: layers that share a slot layout, from their factors to those of the merged adapter.
+
+b = modules, N = adapters, R = core dimension, r = rank, k = core rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lorafold.combine import combine
+from lorafold.core_space import RANK_TOLERANCE, CoreBatch, Layer, lift, reduce_layers
+from lorafold.measure import measure
+from lorafold.metrics import MergedBatch
+from lorafold.plan import Plan
+from lorafold.scales import Sizes, sizes
+from lorafold.solvers import Solution
+from lorafold.stopwatch import Stopwatch
+
+Factors = dict[str, tuple[Tensor, Tensor]]  # up (m, r) and down (r, n) by module name
+# Relative to the terms of a sum.
+_CANCELLED = 1e-12
+
+
+@dataclass(frozen=True)
+class MergedPiece:
+    """The merged factors, what was measured of them, and what chooses their scale."""
+
+    report: MergedBatch
+    factors: Factors
+    sizes: Sizes
+
+
+def merge_piece(
+    piece: tuple[tuple[int, ...], list[int]], layers: Sequence[Layer], plan: Plan, dtype: torch.dtype
+) -> MergedPiece:
+    """Merge some of the layers.
+
+    Args:
+        piece: slots of the adapters, and the positions of layers whose ranks fit into them.
+        layers: of all modules.
+        plan: of the merge.
+        dtype: of the factors.
+    """
+    clock = Stopwatch()
+    slots, rows = piece
+    some = [layers[i] for i in rows]
+    rank = min(plan.rank or sum(slots), sum(slots))
+    with clock("gram"):
+        weights = torch.tensor([plan.weights.of(layer.name) for layer in some], dtype=torch.float64)
+        batch = reduce_layers(some, slots, weights.to(plan.device))
+    with clock("solve"):
+        solution = plan.solve(plan.objective(batch.problem, min(plan.core_rank or sum(slots), sum(slots))))
+    with clock("core"):
+        cores = batch.problem.coordinates(solution.left, solution.right)
+        merged = plan.scale * combine(plan.core, batch, solution.left, solution.right, cores, plan.seed)
+        rounding = _rounding(plan, cores, batch.problem.weights)
+        if merged.shape[-1] > rank:
+            solution, merged = _cut(solution, merged, rank)
+            cores = batch.problem.coordinates(solution.left, solution.right)
+        measures = measure(batch.problem, solution.left, solution.right, cores, merged, plan.scale)
+        left, right, kept = _balanced(merged, rounding, solution)
+    with clock("lift"):
+        ranks = kept.clamp_min(1).tolist() if plan.rank is None else [plan.rank] * len(rows)
+        factors, drift = _lifted(batch, left, right, ranks, dtype)
+    report = MergedBatch(batch.layers, ranks, batch.problem.energies, solution, measures, drift, dict(clock.seconds))
+    real = merged * (torch.linalg.matrix_norm(merged) > rounding)[:, None, None]
+    return MergedPiece(report, factors, sizes(cores, real, batch.problem.weights, batch.problem.energies))
+
+
+def _rounding(plan: Plan, cores: Tensor, weights: Tensor) -> Tensor:
+    """Below this, a singular value of the merged core is what is left of updates that cancel.  (b,)
+
+    The scale is that of the largest term of the weighted sum.
+    """
+    terms = plan.core.coefficients(weights).abs() * torch.linalg.matrix_norm(cores)
+    return _CANCELLED * abs(plan.scale) * terms.amax(-1)
+
+
+def _cut(solution: Solution, merged: Tensor, rank: int) -> tuple[Solution, Tensor]:
+    """The leading singular directions of U merged Vᵀ as subspaces, and the merged core in them.  (b, r, r)"""
+    Q, S, Rt = torch.linalg.svd(merged)
+    left, right = solution.left @ Q[..., :rank], solution.right @ Rt.mT[..., :rank]
+    return replace(solution, left=left, right=right), torch.diag_embed(S[:, :rank])
+
+
+def _balanced(merged: Tensor, rounding: Tensor, solution: Solution) -> tuple[Tensor, Tensor, Tensor]:
+    """U Q √S and V R √S of merged = Q S Rᵀ, and how many singular values count.  (b, R, r), (b, R, r), (b,)
+
+    Those below `rounding` (b,) are what is left of updates that cancel.
+    """
+    Q, S, Rt = torch.linalg.svd(merged)
+    S = S * (S > rounding[:, None])
+    root = S.sqrt()[:, None, :]
+    count = (S > RANK_TOLERANCE * S[:, :1]).sum(-1)
+    return solution.left @ (Q * root), solution.right @ (Rt.mT * root), count
+
+
+def _lifted(
+    batch: CoreBatch, left: Tensor, right: Tensor, ranks: Sequence[int], dtype: torch.dtype
+) -> tuple[Factors, Tensor]:
+    """The factors of every layer, and how far the lifted bases are from orthonormal (b,)."""
+    ups, downs = lift(batch, left, right, dtype)
+    factors = {
+        layer.name: (_fit(up, k, 1), _fit(down, k, 0))
+        for layer, up, down, k in zip(batch.layers, ups.factors, downs.factors, ranks, strict=True)
+    }
+    return factors, torch.maximum(_drift(ups.gram), _drift(downs.gram))
+
+
+def _fit(factor: Tensor, rank: int, dim: int) -> Tensor:
+    """The leading `rank` components, zero-padded if there are fewer."""
+    have = factor.shape[dim]
+    if have >= rank:
+        return factor.narrow(dim, 0, rank).contiguous()
+    shape = list(factor.shape)
+    shape[dim] = rank - have
+    return torch.cat([factor, factor.new_zeros(shape)], dim)
+
+
+def _drift(gram: Tensor) -> Tensor:
+    """How far the lifted bases are from orthonormal: the Gram matrix of U√S should be S.  (b,)"""
+    size = gram.diagonal(dim1=-2, dim2=-1)
+    inverse = torch.where(size > 0, size, 1.0).rsqrt() * (size > 0)
+    unit = gram * inverse[:, :, None] * inverse[:, None, :]
+    return (unit - torch.diag_embed((size > 0).to(gram.dtype))).abs().amax((-2, -1))
