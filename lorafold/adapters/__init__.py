@@ -5,7 +5,7 @@ A format is one module here: importing it enters it in `FORMATS`.
 
 from __future__ import annotations
 
-from lorafold.adapters import kohya, peft
+from lorafold.adapters import comfyui, diffusers, kohya, peft
 from lorafold.adapters.adapter import Adapter as Adapter
 from lorafold.adapters.adapter import Module as Module
 from lorafold.adapters.finite import check_finite as check_finite
@@ -14,4 +14,16 @@ from lorafold.adapters.registry import FORMATS as FORMATS
 from lorafold.adapters.registry import Format as Format
 from lorafold.adapters.writing import save as save
 
-__all__ = ["FORMATS", "Adapter", "Format", "Module", "check_finite", "kohya", "load", "peft", "save"]
+__all__ = [
+    "FORMATS",
+    "Adapter",
+    "Format",
+    "Module",
+    "check_finite",
+    "comfyui",
+    "diffusers",
+    "kohya",
+    "load",
+    "peft",
+    "save",
+]

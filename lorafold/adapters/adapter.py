@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from lorafold.adapters.pending import Pending
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +23,12 @@ class Module:
     Args:
         name: as in the file, without the prefix of the container ("base_model.model.") and without suffix.
         up: (m, r), in the dtype of the file and a view of its memory map.
-        down: (r, n), likewise; only a Tucker-decomposed kernel is contracted, into float32 or wider.
+        down: (r, n), likewise; factors that are not in the file, as of LoHa or DoRA, are float32 or wider.
         scale: any finite number.
         kernel: () for a linear layer, (kh, kw) for a 2-D convolution (1 x 1 too), likewise in 1-D and 3-D.
         bias: (m,), added to the layer's bias after multiplication by `scale` (PEFT's `lora_bias`).
         kind: "linear", "conv", or "embedding", whose weight (vocabulary, dim) changes by Delta W transposed.
+        lost: the share of ‖Delta W‖² that is missing here, because its rank in the file was too high.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Module:
     kernel: tuple[int, ...] = ()
     bias: Tensor | None = None  # (m,)
     kind: str = "linear"
+    lost: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -58,6 +63,7 @@ class Adapter:
         metadata: `__metadata__` of the safetensors file.
         config: adapter_config.json; empty for single-file formats.
         path: the file or folder it was read from; None for a new adapter.
+        pending: layers, by name, that a format leaves to `load`, which makes modules of them: none otherwise.
     """
 
     format: str
@@ -67,3 +73,4 @@ class Adapter:
     metadata: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    pending: Mapping[str, Pending] = field(default_factory=dict)

@@ -5,6 +5,7 @@ Shapes: m = out, n = in * prod(kernel), r = rank, d = number of kernel axes (0 f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 import torch
@@ -14,6 +15,9 @@ from lorafold.adapters.tensor_file import TensorFile
 from lorafold.errors import LorafoldError
 
 _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+# Numbers in one tensor computed from those of a file, as many as a layer of 16384 x 16384 has: small factors can claim
+# products of any size.
+LARGEST = 2**28
 _EXPORT_AGAIN = "The file is damaged or incomplete: download or export it again."
 
 
@@ -85,9 +89,10 @@ def contract_tucker(file: TensorFile, mid_key: str, down: Tensor) -> Tensor:
         (r, in, *kernel), float32 or wider.
     """
     mid, rank = _factor(file, mid_key), down.shape[0]
-    if mid.shape[:2] != (rank, rank) or any(size != 1 for size in down.shape[2:]):
+    size = rank * down.shape[1] * math.prod(mid.shape[2:])
+    if mid.shape[:2] != (rank, rank) or any(size != 1 for size in down.shape[2:]) or size > LARGEST:
         raise LorafoldError(
-            f"shape {tuple(mid.shape)} does not fit lora_down of shape {tuple(down.shape)}",
+            f"shape {tuple(mid.shape)} does not fit a down factor of shape {tuple(down.shape)}",
             path=file.path,
             key=mid_key,
             remedy=_EXPORT_AGAIN,
@@ -95,6 +100,35 @@ def contract_tucker(file: TensorFile, mid_key: str, down: Tensor) -> Tensor:
     dtype = torch.promote_types(torch.promote_types(mid.dtype, down.dtype), torch.float32)
     full = torch.einsum("abk,bi->aik", mid.flatten(2).to(dtype), down.flatten(1).to(dtype))
     return full.reshape(rank, down.shape[1], *mid.shape[2:])
+
+
+def alpha_value(file: TensorFile, key: str) -> float:
+    """One finite number of any real dtype: some trainers store the integer that they were given."""
+    tensor = file.tensors[key]
+    value = tensor.item() if tensor.numel() == 1 and not tensor.is_complex() else math.nan
+    if not math.isfinite(value):
+        raise LorafoldError(
+            f"alpha {tensor.flatten()[:3].tolist()} of shape {tuple(tensor.shape)}, expected one finite number",
+            path=file.path,
+            key=key,
+            remedy="The file is damaged: download or export it again.",
+        )
+    return float(value)
+
+
+def bias_vector(file: TensorFile, key: str | None, m: int) -> Tensor | None:
+    """The tensor `key` of shape (m,), if there is one."""
+    if key is None:
+        return None
+    bias = floating(file, key)
+    if bias.shape != (m,):
+        raise LorafoldError(
+            f"shape {tuple(bias.shape)}, expected ({m},)",
+            path=file.path,
+            key=key,
+            remedy="The file is damaged: download or export it again.",
+        )
+    return bias
 
 
 def _factor(file: TensorFile, key: str) -> Tensor:

@@ -1,7 +1,8 @@
 """kohya's format (sd-scripts, LyCORIS, ComfyUI): one safetensors file, an alpha tensor beside each pair.
 
 `N.lora_down.weight` (r, in, *kernel), `N.lora_up.weight` (m, r, 1, ...), `N.lora_mid.weight` (r, r, *kernel) if the
-kernel is Tucker-decomposed, `N.alpha` (scalar). scale = alpha / r; without alpha, 1.
+kernel is Tucker-decomposed, `N.alpha` (scalar). scale = alpha / r; without alpha, 1. Read, but never written, are also
+LoHa and LoKr (see `lycoris`), projections in parts (see `split`), and `N.dora_scale`, (m, 1, ...) or (1, in, 1, ...).
 """
 
 from __future__ import annotations
@@ -15,20 +16,31 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters.adapter import Adapter, Module
-from lorafold.adapters.factors import check_complete, contract_tucker, factor_pair, floating
+from lorafold.adapters.dora import lycoris_magnitude
+from lorafold.adapters.factors import alpha_value, check_complete, contract_tucker, factor_pair, floating
+from lorafold.adapters.hashes import with_hashes
+from lorafold.adapters.lycoris import product_layer
+from lorafold.adapters.pending import Pending, sort_layers
 from lorafold.adapters.registry import register
+from lorafold.adapters.split import split_pair
 from lorafold.adapters.tensor_file import TensorFile, write_tensors
 from lorafold.adapters.unsupported import unsupported
 from lorafold.errors import LorafoldError
 
 _UP, _DOWN, _MID, _ALPHA = "lora_up.weight", "lora_down.weight", "lora_mid.weight", "alpha"
-_PART = re.compile(rf"(?P<name>.+)\.(?P<part>{_UP}|{_DOWN}|{_MID}|{_ALPHA})")
+_DORA = "dora_scale"
+_SPLIT = r"lora_(?:up|down)\.\d{1,3}\.weight"
+_PRODUCT = r"hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2"
+_PART = re.compile(rf"(?P<name>.+)\.(?P<part>{_UP}|{_DOWN}|{_MID}|{_ALPHA}|{_DORA}|{_SPLIT}|{_PRODUCT})")
+_ANY_FACTOR = re.compile(rf".+\.(?:{_UP}|{_DOWN}|{_SPLIT}|{_PRODUCT})")
 # Differences of whole weights, biases and norms; every consumer adds them to the base, unscaled.
 _DELTA = re.compile(r".+\.(diff|diff_b|w_norm|b_norm)")
+_PARTS = "LoRA in parts"
+_ONE_KIND = "A layer has one update: export the adapter again."
 
 
 def _detect(keys: Collection[str]) -> bool:
-    return any(key.endswith((f".{_UP}", f".{_DOWN}")) for key in keys)
+    return any(_ANY_FACTOR.fullmatch(key) for key in keys) or all(_DELTA.fullmatch(key) for key in keys)
 
 
 def _tensors(adapter: Adapter) -> dict[str, Tensor]:
@@ -55,7 +67,7 @@ def _others(adapter: Adapter) -> dict[str, Tensor]:
 
 
 def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
-    write_tensors(path, tensors, adapter.metadata)
+    write_tensors(path, tensors, with_hashes(tensors, adapter.metadata))
 
 
 @register("kohya", detect=_detect, tensors=_tensors, write=_write)
@@ -74,29 +86,45 @@ def read(file: TensorFile) -> Adapter:
             deltas[key] = floating(file, key)
         else:
             raise unsupported(file.path, key)
-    modules = {name: _module(file, name, keys) for name, keys in parts.items()}
-    return Adapter("kohya", modules, deltas=deltas, metadata=file.metadata)
+    for key in (f"{name}.diff" for name in parts if f"{name}.diff" in deltas):
+        raise LorafoldError("a whole difference beside factors", path=file.path, key=key, remedy=_ONE_KIND)
+    layers = {name: _layer(file, name, keys) for name, keys in parts.items()}
+    modules, pending = sort_layers(layers)
+    return Adapter("kohya", modules, deltas=deltas, metadata=file.metadata, pending=pending)
 
 
-def _module(file: TensorFile, name: str, keys: Mapping[str, str]) -> Module:
-    check_complete(file, keys, (_UP, _DOWN))
-    up, down = factor_pair(file, keys[_UP], keys[_DOWN])
-    if _MID in keys:
-        down = contract_tucker(file, keys[_MID], down)
-    kernel, rank = tuple(down.shape[2:]), down.shape[0]
-    scale = _alpha(file, keys[_ALPHA]) / rank if _ALPHA in keys else 1.0
+def _layer(file: TensorFile, name: str, keys: Mapping[str, str]) -> Module | Pending:
+    kinds = {_kind(part) for part in keys} - {None}
+    if len(kinds) > 1:
+        found = " and ".join(sorted(map(str, kinds)))
+        raise LorafoldError(f"{found} for one layer", path=file.path, key=next(iter(keys.values())), remedy=_ONE_KIND)
+    key = next(iter(keys.values()))
+    if kinds & {"LoHa", "LoKr"}:
+        product = product_layer(file, name, keys)
+        return Pending(product, lycoris_magnitude(file, keys.get(_DORA), product.shape, product.kernel), key)
+    module = _module(file, name, keys, kinds == {_PARTS})
+    magnitude = lycoris_magnitude(file, keys.get(_DORA), module.shape, module.kernel)
+    return module if magnitude is None else Pending(module, magnitude, keys[_DORA])
+
+
+def _kind(part: str) -> str | None:
+    """What a part alone tells about the update of its layer."""
+    if part in (_ALPHA, _DORA):
+        return None
+    if part.startswith("lora_"):
+        return "LoRA" if part in (_UP, _DOWN, _MID) else _PARTS
+    return "LoHa" if part.startswith("hada_") else "LoKr"
+
+
+def _module(file: TensorFile, name: str, keys: Mapping[str, str], split: bool) -> Module:
+    if split:
+        up, down, rank = split_pair(file, keys)
+    else:
+        check_complete(file, keys, (_UP, _DOWN))
+        up, down = factor_pair(file, keys[_UP], keys[_DOWN])
+        if _MID in keys:
+            down = contract_tucker(file, keys[_MID], down)
+        rank = down.shape[0]
+    kernel = tuple(down.shape[2:])
+    scale = alpha_value(file, keys[_ALPHA]) / rank if _ALPHA in keys else 1.0
     return Module(name, up, down.flatten(1), scale, kernel, kind="conv" if kernel else "linear")
-
-
-def _alpha(file: TensorFile, key: str) -> float:
-    """One finite number of any real dtype: some trainers store the integer that they were given."""
-    tensor = file.tensors[key]
-    value = tensor.item() if tensor.numel() == 1 and not tensor.is_complex() else math.nan
-    if not math.isfinite(value):
-        raise LorafoldError(
-            f"alpha {tensor.flatten()[:3].tolist()} of shape {tuple(tensor.shape)}, expected one finite number",
-            path=file.path,
-            key=key,
-            remedy="The file is damaged: download or export it again.",
-        )
-    return float(value)

@@ -43,7 +43,9 @@ def _in_folder(folder: Path) -> Path:
         if file.suffix.lower() in _PICKLES:
             raise _pickle(file)
     raise LorafoldError(
-        "the folder holds no safetensors file", path=folder, remedy=f"Expected {TENSORS_NAME} or one kohya file in it."
+        "the folder holds no safetensors file",
+        path=folder,
+        remedy=f"Expected {TENSORS_NAME} or one safetensors file in it.",
     )
 
 

@@ -2,58 +2,115 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lorafold import __version__
 from lorafold.adapters.adapter import Adapter
+from lorafold.adapters.base_model import base_model
+from lorafold.adapters.modelspec import title, with_modelspec
+from lorafold.adapters.training_metadata import TAGS, holds_tags, tag_frequency, with_network
 
 # Hashes of the input's own bytes.
-_HASHES = ("sshs_", "modelspec.hash_sha256")
+HASHES = ("sshs_", "modelspec.hash_sha256")
+# Ranks and scales of the input's layers; its format writes them anew.
+_LAYOUT = "lora_adapter_metadata"
+# Settings that say where things are and how fast they go, not what comes out.
+_ELSEWHERE = ("adapters", "base", "output", "page", "evaluator", "threads")
 
 
-def merged_metadata(adapters: Sequence[Adapter], weights: Sequence[float], ranks: Sequence[int]) -> dict[str, str]:
-    """`__metadata__` for the merge of `adapters`: the same arguments give the same entries.
+def merged_metadata(
+    adapters: Sequence[Adapter],
+    weights: Sequence[float],
+    ranks: Sequence[int],
+    alphas: Sequence[float] | None = None,
+    form: str | None = None,
+) -> dict[str, str]:
+    """`__metadata__` for the merge of `adapters`, or for what one became: the same arguments give the same entries.
 
-    The first adapter's entries hold, then those that only later ones have; hashes of the inputs are dropped. In a
-    kohya file ss_network_dim, ss_network_alpha and the convolutions' pair in ss_network_args describe the result. The
-    entry "lorafold" is a JSON object with the version and, for each input, its file, weight and every entry that
-    differs from the merged one, so nothing is lost.
+    The first adapter's entries hold, then those that only later ones have; hashes of the inputs are dropped. Titles,
+    trigger words and tags of a merge are those of all inputs. A kohya file has what sd-scripts looks for, rank and
+    alpha being those of the result; where the base model is known, any file but PEFT's has `modelspec`. The entry
+    "lorafold" is a JSON object with the version and, for each input, its file, weight and every entry that differs from
+    the merged one, so nothing is lost.
 
     Args:
         adapters: the inputs, in order.
         weights: one number per adapter.
-        ranks: of the modules of the result, whose alpha equals their rank.
+        ranks: of the modules of the result.
+        alphas: likewise, scale times rank; None: equal to the ranks, as in formats that have no alphas.
+        form: format of the result; None: that of the first adapter.
     """
-    merged: dict[str, str] = {}
-    for adapter in adapters:
-        kept = {key: value for key, value in adapter.metadata.items() if not key.startswith(_HASHES)}
-        merged = {**kept, **merged}
-    merged.pop("lorafold", None)
-    if adapters[0].format == "kohya":
-        merged = _with_rank(merged, str(ranks[0]) if len(set(ranks)) == 1 else "Dynamic")
+    form = form or adapters[0].format
+    guess = next((found for found in map(base_model, adapters) if found), None)
+    family = guess.family if guess else None
+    merged = _first_holds(adapters)
+    if len(adapters) > 1:
+        merged |= _united(adapters)
+    if form == "kohya" or "ss_network_dim" in merged:
+        merged = with_network(merged, ranks, (alphas if form == "kohya" else None) or ranks, family)
+    if form != "peft":
+        merged = with_modelspec(merged, adapters, family)
     inputs = [_input(adapter, weight, merged) for adapter, weight in zip(adapters, weights, strict=True)]
     return merged | {"lorafold": _compact({"version": __version__, "inputs": inputs})}
+
+
+def signed(adapter: Adapter, command: str, config: Mapping[str, Any], hashes: Sequence[str]) -> Adapter:
+    """The adapter that a command made, saying so: its entry "lorafold" names command, settings and inputs.
+
+    Args:
+        adapter: with the metadata of `merged_metadata`.
+        command: such as "merge".
+        config: all settings, resolved. Of choices the name is written down, of all of them together the SHA-256, but
+            for those that do not change what comes out.
+        hashes: SHA-256 of each input.
+    """
+    entry = json.loads(adapter.metadata["lorafold"])
+    settings = {key: value for key, value in config.items() if key not in _ELSEWHERE}
+    method = {key: _name(value) for key, value in settings.items()}
+    entry |= {"command": command, "method": method, "config_sha256": _sha256(settings)}
+    entry["inputs"] = [given | {"sha256": sha} for given, sha in zip(entry["inputs"], hashes, strict=True)]
+    return replace(adapter, metadata={**adapter.metadata, "lorafold": _compact(entry)})
+
+
+def _first_holds(adapters: Sequence[Adapter]) -> dict[str, str]:
+    merged: dict[str, str] = {}
+    for adapter in adapters:
+        kept = {key: value for key, value in adapter.metadata.items() if not key.startswith((*HASHES, _LAYOUT))}
+        merged = {**kept, **merged}
+    merged.pop("lorafold", None)
+    return merged
+
+
+def _united(adapters: Sequence[Adapter]) -> dict[str, str]:
+    """A name, by which web interfaces call the file, and the tags of all data sets."""
+    united = {}
+    if tags := tag_frequency([adapter.metadata.get(TAGS, "") for adapter in adapters]):
+        united[TAGS] = tags
+    if any("ss_output_name" in adapter.metadata for adapter in adapters):
+        united["ss_output_name"] = title(adapters)
+    return united
 
 
 def _input(adapter: Adapter, weight: float, merged: Mapping[str, str]) -> dict[str, Any]:
     """The provenance of one input."""
     differing = {key: value for key, value in adapter.metadata.items() if merged.get(key) != value}
+    if TAGS in differing and holds_tags(merged.get(TAGS), differing[TAGS]):
+        del differing[TAGS]
     name = None if adapter.path is None else adapter.path.name
     return {"file": name, "weight": weight, "metadata": differing}
 
 
-def _with_rank(metadata: Mapping[str, str], rank: str) -> dict[str, str]:
-    """The entries that state rank and alpha, `rank` in each; "Dynamic" is sd-scripts' word for more than one."""
-    stated = {"ss_network_dim": rank, "ss_network_alpha": rank}
-    try:
-        arguments = json.loads(metadata.get("ss_network_args", "null"))
-    except ValueError:
-        arguments = None
-    if isinstance(arguments, dict) and {"conv_dim", "conv_alpha"} & arguments.keys():
-        stated["ss_network_args"] = json.dumps(arguments | {"conv_dim": rank, "conv_alpha": rank})
-    return {**metadata, **stated}
+def _name(value: Any) -> Any:
+    """Of a choice, a mapping with a name and options."""
+    return value.get("name", value) if isinstance(value, Mapping) else value
+
+
+def _sha256(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_compact(settings).encode()).hexdigest()
 
 
 def _compact(value: Mapping[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 `base_model.model.N.lora_A.weight` (r, in, *kernel), `...lora_B.weight` (m, r, 1, ...), `...lora_B.bias` (m,);
 embeddings `...lora_embedding_A` (r, vocabulary), `...lora_embedding_B` (dim, r). Some exports keep the adapter's name,
-`lora_A.default.weight`; PEFT's own files have none. Every tensor without "lora_" is an absolute one.
+`lora_A.default.weight`; PEFT's own files have none. Every tensor without "lora_" is an absolute one. Read, but never
+written, is `...lora_magnitude_vector` (m,) or (1, m, 1, ...), with ".weight" in some versions: DoRA.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from pathlib import Path
 from torch import Tensor
 
 from lorafold.adapters.adapter import Adapter, Module
-from lorafold.adapters.factors import check_complete, factor_pair, floating
+from lorafold.adapters.dora import peft_magnitude
+from lorafold.adapters.factors import bias_vector, check_complete, factor_pair
 from lorafold.adapters.locate import TENSORS_NAME
 from lorafold.adapters.peft_config import CONFIG_NAME, Scaling, load_config, scaling
 from lorafold.adapters.peft_export import export_config
+from lorafold.adapters.pending import Pending, sort_layers
 from lorafold.adapters.registry import register
 from lorafold.adapters.tensor_file import TensorFile, write_tensors
 from lorafold.adapters.unsupported import unsupported
@@ -28,8 +31,9 @@ from lorafold.errors import LorafoldError
 _PREFIX = "base_model.model."
 _DOWN, _UP, _BIAS = "lora_A.weight", "lora_B.weight", "lora_B.bias"
 _EMBEDDING_DOWN, _EMBEDDING_UP = "lora_embedding_A", "lora_embedding_B"
+_DORA = "lora_magnitude_vector"
 _PART = re.compile(
-    rf"{re.escape(_PREFIX)}(?P<name>.+)\.(?P<factor>lora_(?:embedding_)?[AB])"
+    rf"{re.escape(_PREFIX)}(?P<name>.+)\.(?P<factor>lora_(?:embedding_)?[AB]|{_DORA})"
     r"(?:\.(?P<adapter>(?!(?:weight|bias)$)[^.]+))?(?P<leaf>\.weight|\.bias)?"
 )
 
@@ -83,8 +87,10 @@ def read(file: TensorFile) -> Adapter:
     config = load_config(config_path)
     parts, extras = _sort_keys(file)
     rule = scaling(config_path, config)
-    modules = {name: _module(file, name, keys, rule) for name, keys in parts.items()}
-    return Adapter("peft", modules, extras=extras, metadata=file.metadata, config=config)
+    dora = (_DORA,) if config.get("use_dora") else ()
+    layers = {name: _layer(file, name, keys, rule, dora) for name, keys in parts.items()}
+    modules, pending = sort_layers(layers)
+    return Adapter("peft", modules, extras=extras, metadata=file.metadata, config=config, pending=pending)
 
 
 def _sort_keys(file: TensorFile) -> tuple[dict[str, dict[str, str]], dict[str, Tensor]]:
@@ -94,7 +100,8 @@ def _sort_keys(file: TensorFile) -> tuple[dict[str, dict[str, str]], dict[str, T
     adapters: set[str | None] = set()
     for key, tensor in file.tensors.items():
         if match := _PART.fullmatch(key):
-            parts.setdefault(match["name"], {})[match["factor"] + (match["leaf"] or "")] = key
+            part = match["factor"] if match["factor"] == _DORA else match["factor"] + (match["leaf"] or "")
+            parts.setdefault(match["name"], {})[part] = key
             adapters.add(match["adapter"])
         elif ".lora_" in key or not key.startswith(_PREFIX):
             raise unsupported(file.path, key)
@@ -109,12 +116,22 @@ def _sort_keys(file: TensorFile) -> tuple[dict[str, dict[str, str]], dict[str, T
     return parts, extras
 
 
+def _layer(
+    file: TensorFile, name: str, keys: Mapping[str, str], rule: Scaling, further: Collection[str]
+) -> Module | Pending:
+    """A layer that must also have the `further` parts."""
+    module = _module(file, name, keys, rule)
+    check_complete(file, keys, further)
+    magnitude = peft_magnitude(file, keys.get(_DORA), module.shape[0])
+    return module if magnitude is None else Pending(module, magnitude, keys[_DORA])
+
+
 def _module(file: TensorFile, name: str, keys: Mapping[str, str], rule: Scaling) -> Module:
     embedding = _EMBEDDING_UP in keys or _EMBEDDING_DOWN in keys
     up_part, down_part = (_EMBEDDING_UP, _EMBEDDING_DOWN) if embedding else (_UP, _DOWN)
     check_complete(file, keys, (up_part, down_part))
     for part, key in keys.items():
-        if part not in (up_part, down_part) and (embedding or part != _BIAS):
+        if part not in (up_part, down_part, _DORA) and (embedding or part != _BIAS):
             raise unsupported(file.path, key)
     up, down = factor_pair(file, keys[up_part], keys[down_part])
     rank, scale = rule.resolve(name)
@@ -127,19 +144,4 @@ def _module(file: TensorFile, name: str, keys: Mapping[str, str], rule: Scaling)
         )
     kernel = tuple(down.shape[2:])
     kind = "embedding" if embedding else "conv" if kernel else "linear"
-    return Module(name, up, down.flatten(1), scale, kernel, _bias(file, keys.get(_BIAS), up.shape[0]), kind)
-
-
-def _bias(file: TensorFile, key: str | None, m: int) -> Tensor | None:
-    """The tensor `key` of shape (m,), if there is one."""
-    if key is None:
-        return None
-    bias = floating(file, key)
-    if bias.shape != (m,):
-        raise LorafoldError(
-            f"shape {tuple(bias.shape)}, expected ({m},)",
-            path=file.path,
-            key=key,
-            remedy="The file is damaged: download or export it again.",
-        )
-    return bias
+    return Module(name, up, down.flatten(1), scale, kernel, bias_vector(file, keys.get(_BIAS), up.shape[0]), kind)

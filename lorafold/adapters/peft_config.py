@@ -24,7 +24,6 @@ _log = logging.getLogger(__name__)
 _REPAIR = "Correct adapter_config.json, or export the adapter again with PEFT."
 # Fields that make the update something else than scale * B @ A.
 _VARIANTS = (
-    "use_dora",
     "use_qalora",
     "use_bdlora",
     "alora_invocation_tokens",
@@ -35,7 +34,7 @@ _VARIANTS = (
     "target_parameters",
 )
 # Initialisations after which the base model's weights are no longer those of its checkpoint.
-_CHANGES_BASE = ("pissa", "olora", "corda", "lora_ga", "loftq")
+CHANGES_BASE = ("pissa", "olora", "corda", "lora_ga", "loftq")
 
 
 def load_config(path: Path) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def load_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise LorafoldError(f"not readable as JSON ({error})", path=path, remedy=_REPAIR) from error
     _check_plain(path, config)
-    if str(config.get("init_lora_weights")).startswith(_CHANGES_BASE):
+    if str(config.get("init_lora_weights")).startswith(CHANGES_BASE):
         _log.warning(
             "%s: init_lora_weights=%s: unless it was converted, this adapter belongs to a changed base model",
             path,

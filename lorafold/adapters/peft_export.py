@@ -46,6 +46,7 @@ def export_config(adapter: Adapter) -> dict[str, Any]:
         "rank_pattern": {_anchored(name): value for name, value in ranks.items() if value != rank},
         "alpha_pattern": {_anchored(name): value for name, value in alphas.items() if value != alpha},
         "use_rslora": False,
+        "use_dora": False,
         "lora_bias": any(module.bias is not None for module in modules.values()),
     }
 

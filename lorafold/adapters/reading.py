@@ -7,23 +7,36 @@ from pathlib import Path
 
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.locate import locate
+from lorafold.adapters.pending import settle
 from lorafold.adapters.registry import format_of
 from lorafold.adapters.tensor_file import open_tensors
+from lorafold.adapters.whole import as_factors, whole_layers
 from lorafold.errors import LorafoldError
+from lorafold.settings import Settings
 
 
-def load(path: str | Path) -> Adapter:
-    """Read the adapter at `path` without copying its factors.
+def load(path: str | Path, *, base: str | Path | None = None, rank: int = Settings.input_rank) -> Adapter:
+    """Read the adapter at `path`, without copying its factors where it holds factors.
+
+    LoHa, LoKr, DoRA and whole differences become factors: the exact ones up to `rank`, else the best of that rank, with
+    a warning that says what is lost.
 
     Args:
-        path: a safetensors file of kohya names; a PEFT folder, or the safetensors file in it; a folder with
+        path: a safetensors file (kohya, diffusers, ComfyUI); a PEFT folder, or the file in it; a folder with
             exactly one safetensors file.
+        base: weights of the model that the adapter was trained on, a safetensors file or folder; DoRA needs them.
+        rank: see above; >= 1.
 
     Raises:
-        LorafoldError: nothing there, not a complete safetensors file, of no known format, or not a plain LoRA.
+        LorafoldError: nothing there, not a complete safetensors file, of no known format, not a LoRA, or DoRA without
+            a base that fits.
     """
+    if not isinstance(rank, int) or rank < 1:
+        raise LorafoldError(f"input_rank={rank!r}, expected a whole number >= 1", remedy="For example input_rank=128.")
     file = open_tensors(locate(path))
-    adapter = format_of(file).read(file)
+    adapter = settle(format_of(file).read(file), file.path, base, rank)
+    if not adapter.modules:
+        adapter = as_factors(replace(adapter, path=file.path), whole_layers(adapter), rank)
     if not adapter.modules:
         raise LorafoldError(
             f"holds no LoRA factors, only {len(file.tensors)} other tensors such as {next(iter(file.tensors))}",

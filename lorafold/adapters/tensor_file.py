@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,26 @@ from torch import Tensor
 
 from lorafold.errors import LorafoldError
 
+# In the order in which safetensors' own writer puts dtypes: larger ones first, so that every tensor is aligned.
 _DTYPE_NAMES = {
+    torch.uint64: "U64",
+    torch.int64: "I64",
     torch.float64: "F64",
+    torch.complex64: "C64",
     torch.float32: "F32",
-    torch.float16: "F16",
+    torch.uint32: "U32",
+    torch.int32: "I32",
     torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.uint16: "U16",
+    torch.int16: "I16",
     torch.float8_e4m3fn: "F8_E4M3",
     torch.float8_e5m2: "F8_E5M2",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
     torch.int8: "I8",
-    torch.uint64: "U64",
-    torch.uint32: "U32",
-    torch.uint16: "U16",
     torch.uint8: "U8",
     torch.bool: "BOOL",
-    torch.complex64: "C64",
 }
+_PLACES = {dtype: place for place, dtype in enumerate(_DTYPE_NAMES)}
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,21 @@ def open_tensors(path: Path) -> TensorFile:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file: the same content gives the same bytes.
 
-    safetensors' own writer puts the metadata in random order. Larger dtypes come first, as there, so that every
-    tensor is aligned; otherwise the order of `tensors` is kept.
+    They are those of safetensors' own writer, but that one puts the metadata in random order.
     """
-    tensors = dict(sorted(tensors.items(), key=lambda item: -item[1].element_size()))
-    header = _header(tensors, metadata)
     with path.open("wb") as file:
-        file.write(len(header).to_bytes(8, "little"))
-        file.write(header)
-        for tensor in tensors.values():
-            file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        for chunk in serialised(tensors, metadata):
+            file.write(chunk)
+
+
+def serialised(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    """The bytes of the file in parts: size of the header, header, then one part per tensor, by dtype and name."""
+    ordered = dict(sorted(tensors.items(), key=lambda item: (_PLACES[item[1].dtype], item[0])))
+    header = _header(ordered, metadata)
+    yield len(header).to_bytes(8, "little")
+    yield header
+    for tensor in ordered.values():
+        yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _header(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:

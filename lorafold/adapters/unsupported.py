@@ -11,16 +11,14 @@ _BAKE = "Extract a plain LoRA from base model plus adapter with the tool that ma
 
 # (pattern anywhere in the key, what it is, remedy)
 _VARIANTS = (
-    (r"dora_scale|lora_magnitude_vector", "DoRA, which cannot be merged without the base weights", _BAKE),
-    (r"\.hada_", "LoHa (a Hadamard product), not a plain LoRA", _BAKE),
-    (r"\.lokr_", "LoKr (a Kronecker product), not a plain LoRA", _BAKE),
-    (r"\.oft_", "OFT (an orthogonal transform), not a plain LoRA", _BAKE),
+    (r"dora_scale|lora_magnitude_vector", "DoRA, which lorafold reads in kohya and PEFT files only", _BAKE),
+    (r"\.hada_", "LoHa (a Hadamard product), which lorafold reads by its names in kohya files only", _BAKE),
+    (r"\.lokr_", "LoKr (a Kronecker product), which lorafold reads by its names in kohya files only", _BAKE),
+    (r"\.oft_", "OFT or BOFT (an orthogonal transform), not a plain LoRA", _BAKE),
     (r"\.[ab]m?[12]\.weight$", "GLoRA, not a plain LoRA", _BAKE),
-    (
-        r"\.lora_(down|up)\.\d+\.weight$",
-        "a split projection as stored during training",
-        "Export the adapter with the trainer's conversion script.",
-    ),
+    (r"\.set_weight$", "a weight that replaces that of the base model", _BAKE),
+    (r"\.reshape_weight$", "an adapter that changes the shape of a layer", _BAKE),
+    (r"\.bias_(indices|values|size)$", "a sparse bias", _BAKE),
 )
 
 

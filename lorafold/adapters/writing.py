@@ -15,11 +15,14 @@ from lorafold.errors import LorafoldError
 
 
 def save(adapter: Adapter, path: str | Path, *, forbid: Collection[str | Path] = ()) -> Path:
-    """Write `adapter` in its own format; its factors keep their bits, the scale goes into alpha.
+    """Write `adapter` in its own format.
+
+    The scale goes into alpha and the factors keep their bits; where a format has no alpha that every reader of it
+    understands (diffusers, ComfyUI), the scale is folded into the factors.
 
     Args:
         adapter: with finite factors and scales and at least one module.
-        path: kohya: a file `*.safetensors`; PEFT: a folder. An existing file is replaced, an existing folder only if it
+        path: PEFT: a folder, else a file `*.safetensors`. An existing file is replaced, an existing folder only if it
             holds nothing but a PEFT adapter.
         forbid: files and folders, such as the inputs, that must not be overwritten, by whatever name.
 

@@ -110,16 +110,22 @@ KOHYA = [
         "unknown names",
         ALONE | {"x.y": x},
         None,
-        "names (x.y, ...) are of no known format; known: kohya, peft",
+        "names (x.y, ...) are of no known format; known: comfyui, diffusers, kohya, peft",
         "Convert",
     ),
-    ("DoRA", {f"{N}.dora_scale": x}, f"{N}.dora_scale", "DoRA", "Extract"),
-    ("LoHa", {"b.hada_w1_a": x}, "b.hada_w1_a", "LoHa", "Extract"),
-    ("LoHa alone", ALONE | {"b.hada_w1_a": x}, "b.hada_w1_a", "LoHa", "Extract"),
-    ("LoKr", {"b.lokr_w1": x}, "b.lokr_w1", "LoKr", "Extract"),
+    ("DoRA", {f"{N}.dora_scale": normal(6, 1)}, f"{N}.dora_scale", "DoRA, which cannot be merged without", "base=PATH"),
+    ("DoRA of another size", {f"{N}.dora_scale": x}, f"{N}.dora_scale", "(2, 2), expected (6, 1, ...)", "again"),
+    ("half a LoHa", {"b.hada_w1_a": x}, "b.hada_w1_a", "no hada_w1_b", "again"),
+    ("half a LoKr", {"b.lokr_w1": x}, "b.lokr_w1", "no lokr_w2_a and no lokr_w2_b", "again"),
+    ("LoHa and LoRA", {f"{N}.hada_w1_a": x}, f"{N}.hada_w1_a", "LoHa and LoRA for one layer", "one update"),
+    ("whole difference and LoRA", {f"{N}.diff": x}, f"{N}.diff", "a whole difference beside factors", "one update"),
     ("GLoRA", {"b.a1.weight": x}, "b.a1.weight", "GLoRA", "Extract"),
     ("OFT", {"b.oft_blocks": x}, "b.oft_blocks", "OFT", "Extract"),
-    ("split qkv", {f"{N}.lora_up.0.weight": x}, f"{N}.lora_up.0.weight", "split", "conversion script"),
+    ("whole weight", {"b.set_weight": x}, "b.set_weight", "replaces that of the base model", "Extract"),
+    ("sparse bias", {"b.bias_values": x}, "b.bias_values", "a sparse bias", "Extract"),
+    ("part beside LoRA", {f"{N}.lora_up.0.weight": x}, DOWN, "LoRA and LoRA in parts for one layer", "one update"),
+    ("half a part", {"b.lora_up.0.weight": x}, "b.lora_up.0.weight", "no lora_down.0.weight", "again"),
+    ("IA3", {"b.on_input": x}, "b.on_input", "not a tensor that lorafold knows", "Extract"),
     ("unknown suffix", {f"{N}.sparse": x}, f"{N}.sparse", "not a tensor that lorafold knows", "Extract"),
     ("up without down", {DOWN: None}, UP, "no lora_down.weight", "again"),
     ("down without up", {UP: None}, DOWN, "no lora_up.weight", "again"),
@@ -144,7 +150,8 @@ def test_kohya_refused(tmp_path, changes, key, problem, remedy):
 
 
 PEFT = [
-    ("DoRA", {f"{Q}.lora_magnitude_vector": x}, f"{Q}.lora_magnitude_vector", "DoRA", "Extract"),
+    ("DoRA", {f"{Q}.lora_magnitude_vector": normal(6)}, f"{Q}.lora_magnitude_vector", "DoRA", "base=PATH"),
+    ("DoRA of another size", {f"{Q}.lora_magnitude_vector": x}, f"{Q}.lora_magnitude_vector", "expected (6,)", "again"),
     ("unknown lora tensor", {f"{Q}.lora_diag": x}, f"{Q}.lora_diag", "not a tensor that", "Extract"),
     ("bias of A", {f"{Q}.lora_A.bias": x}, f"{Q}.lora_A.bias", "not a tensor that", "Extract"),
     ("no prefix", {"head.weight": x}, "head.weight", "not a tensor that", "Extract"),
@@ -170,7 +177,6 @@ def test_peft_tensor_refused(tmp_path, changes, key, problem, remedy):
 
 CONFIG = [
     # what, changes to a good configuration, key in the message (the same, if a word), problem, remedy
-    ("DoRA", {"use_dora": True}, "use_dora", "True: not a plain LoRA", "plain LoRA"),
     ("target_parameters", {"target_parameters": ["w"]}, "target_parameters", "['w']: not a plain", "plain LoRA"),
     ("KaSA", {"kasa_config": {"beta": 1}}, "kasa_config", "not a plain LoRA", "plain LoRA"),
     ("another method", {"peft_type": "LOHA"}, "peft_type", "'LOHA', expected 'LORA'", "Only LoRA"),
@@ -203,6 +209,11 @@ def test_peft_configuration_file_refused(tmp_path, text, problem, remedy):
     config = peft(tmp_path, {}) / "adapter_config.json"
     config.unlink() if text is None else config.write_bytes(text)
     check(refusal(tmp_path), config, None, problem, remedy)
+
+
+def test_dora_without_magnitudes_is_refused(tmp_path):
+    error = refusal(peft(tmp_path, {}, use_dora=True))
+    check(error, tmp_path / "adapter_model.safetensors", A, "no lora_magnitude_vector", "again")
 
 
 def test_a_rank_other_than_configured_is_refused_as_peft_does(tmp_path):
