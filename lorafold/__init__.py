@@ -25,9 +25,18 @@ if TYPE_CHECKING:
     from lorafold.compare import CompareResult as CompareResult
     from lorafold.compare import compare as compare
     from lorafold.compare_settings import CompareSettings as CompareSettings
+    from lorafold.conversion import Conversion as Conversion
+    from lorafold.conversion import convert as convert
+    from lorafold.convert_settings import ConvertSettings as ConvertSettings
     from lorafold.errors import LorafoldError as LorafoldError
+    from lorafold.inspection import Inspection as Inspection
+    from lorafold.inspection import inspect as inspect
     from lorafold.merge import MergeResult as MergeResult
     from lorafold.merge import merge as merge
+    from lorafold.methods import method as method
+    from lorafold.resize import ResizeResult as ResizeResult
+    from lorafold.resize import resize as resize
+    from lorafold.resize_settings import ResizeSettings as ResizeSettings
     from lorafold.settings import Settings as Settings
 
 __version__ = "0.1.0"
@@ -38,17 +47,35 @@ _HOMES = {
     "AlignSettings": "lorafold.align_settings",
     "CompareResult": "lorafold.compare",
     "CompareSettings": "lorafold.compare_settings",
+    "Conversion": "lorafold.conversion",
+    "ConvertSettings": "lorafold.convert_settings",
+    "Inspection": "lorafold.inspection",
     "LorafoldError": "lorafold.errors",
     "MergeResult": "lorafold.merge",
+    "ResizeResult": "lorafold.resize",
+    "ResizeSettings": "lorafold.resize_settings",
     "Settings": "lorafold.settings",
     "align": "lorafold.align",
     "compare": "lorafold.compare",
+    "convert": "lorafold.conversion",
+    "inspect": "lorafold.inspection",
     "load": "lorafold.adapters",
     "merge": "lorafold.merge",
+    "method": "lorafold.methods",
+    "resize": "lorafold.resize",
     "save": "lorafold.adapters",
 }
-__all__ = ["Adapter", "AlignResult", "AlignSettings", "CompareResult", "CompareSettings", "LorafoldError"]
-__all__ += ["MergeResult", "Settings", "align", "compare", "load", "merge", "save"]
+__all__ = [
+    "Adapter",
+    "AlignResult",
+    "AlignSettings",
+    "CompareResult",
+    "CompareSettings",
+    "Conversion",
+    "ConvertSettings",
+]
+__all__ += ["Inspection", "LorafoldError", "MergeResult", "ResizeResult", "ResizeSettings", "Settings"]
+__all__ += ["align", "compare", "convert", "inspect", "load", "merge", "method", "resize", "save"]
 
 
 def __getattr__(name: str) -> Any:

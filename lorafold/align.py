@@ -75,7 +75,7 @@ def align(
     check_align(chosen, len(adapters))
     clock = Stopwatch()
     with clock("read"):
-        inputs = load_all(adapters)
+        inputs = load_all(adapters, chosen.base, chosen.input_rank)
         layers = line_up(inputs)
     work = partial(_align_piece, layers=layers, settings=chosen)
     try:

@@ -15,3 +15,5 @@ class AlignSettings:
 
     mode: str = "gauge"  # gauge: the same updates in other factors | subspace: the same subspaces, other updates
     group: str = "orthogonal"  # of the gauge: orthogonal (closed form) | general (all invertible matrices, iterated)
+    base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
+    input_rank: int = 128  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -17,22 +18,32 @@ from lorafold.inputs import template
 Factors = Mapping[str, tuple[Tensor, Tensor]]
 
 
-def assemble(adapters: Sequence[Adapter], weights: Sequence[float], scale: float, factors: Factors) -> Adapter:
+def assemble(
+    adapters: Sequence[Adapter],
+    weights: Sequence[float],
+    scale: float,
+    factors: Factors,
+    own: Mapping[str, Sequence[float]] = MappingProxyType({}),
+) -> Adapter:
     """The adapter whose modules are the given factors with scale 1, in the format of the first input.
 
     Additive tensors are summed with the weights and `scale`; absolute ones are carried.
 
     Args:
         factors: up (m, r) and down (r, n) by module name, in the dtype to save.
+        own: weights of some modules, and of additive tensors by key, in place of the common ones.
 
     Raises:
         LorafoldError: tensors of the adapters that contradict each other.
         NonFiniteError: NaN or Inf among the biases and other tensors.
     """
     first = adapters[0]
-    terms = [(adapter, scale * weight) for adapter, weight in zip(adapters, weights, strict=True)]
-    modules = {name: _module(template(name, adapters), terms, *pair) for name, pair in factors.items()}
-    deltas, extras = _deltas(terms), _extras(adapters)
+
+    def terms(name: str) -> list[float]:
+        return [scale * weight for weight in own.get(name, weights)]
+
+    modules = {name: _module(template(name, adapters), adapters, terms(name), *pair) for name, pair in factors.items()}
+    deltas, extras = _deltas(adapters, terms), _extras(adapters)
     biases = [module.bias for module in modules.values() if module.bias is not None]
     if not all(map(_is_finite, (*biases, *deltas.values(), *extras.values()))):
         raise NonFiniteError
@@ -51,18 +62,19 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool((tensor if tensor.itemsize > 1 else tensor.float()).isfinite().all())
 
 
-def _module(like: Module, terms: Sequence[tuple[Adapter, float]], up: Tensor, down: Tensor) -> Module:
-    found = [(adapter.modules[like.name], weight) for adapter, weight in terms if like.name in adapter.modules]
-    biases = [weight * module.scale * module.bias.double() for module, weight in found if module.bias is not None]
+def _module(like: Module, adapters: Sequence[Adapter], weights: Sequence[float], up: Tensor, down: Tensor) -> Module:
+    found = [(adapter.modules.get(like.name), weight) for adapter, weight in zip(adapters, weights, strict=True)]
+    biases = [w * module.scale * module.bias.double() for module, w in found if module and module.bias is not None]
     bias = torch.stack(biases).sum(0).to(up.dtype) if biases else None
-    return replace(like, up=up, down=down, scale=1.0, bias=bias)
+    return replace(like, up=up, down=down, scale=1.0, bias=bias, lost=0.0)
 
 
-def _deltas(terms: Sequence[tuple[Adapter, float]]) -> dict[str, Tensor]:
+def _deltas(adapters: Sequence[Adapter], weights: Callable[[str], Sequence[float]]) -> dict[str, Tensor]:
     """Σ weight_i δ_i for every additive tensor, in the dtype of the first."""
     found: dict[str, Tensor] = {}
-    for adapter, weight in terms:
+    for number, adapter in enumerate(adapters):
         for key, delta in adapter.deltas.items():
+            weight = weights(key)[number]
             sofar = found.get(key, torch.zeros_like(delta))
             if sofar.shape != delta.shape:
                 raise LorafoldError(

@@ -16,3 +16,5 @@ class CompareSettings:
 
     distances: Any = ("chordal", "geodesic")  # list: which distances to report beside phi
     alpha: float = 0.05  # significance level, in (0, 1): how often chance alone may pass for more
+    base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
+    input_rank: int = 128  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read

@@ -5,6 +5,7 @@ b = modules, N = adapters, R = core dimension, r = rank.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,25 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lorafold.adapters import Adapter
 from lorafold.assemble import assemble
-from lorafold.core_space import RANK_TOLERANCE, Layer, lift, reduce_layers
+from lorafold.combine import check_ranks
+from lorafold.core_space import Layer
+from lorafold.errors import LorafoldError
 from lorafold.inputs import check_list, line_up, load_all, non_finite_named, pieces, template
-from lorafold.measure import measure
+from lorafold.merge_piece import Factors, MergedPiece, merge_piece
 from lorafold.metrics import MergedBatch, merge_metrics
 from lorafold.parallel import map_pieces
 from lorafold.plan import Plan, make_plan
+from lorafold.prepare import gains, scaled, truncated
+from lorafold.scales import Scale, joined
 from lorafold.settings import Settings
-from lorafold.solvers import Solution
 from lorafold.stopwatch import Stopwatch
 
 Progress = Callable[[str, int, int], None]
 # Modules per piece of work: on a CPU few enough to stay in its cache.
 _MOST = {"cpu": 32, "cuda": 4096}
-# Relative to the terms of a sum.
-_CANCELLED = 1e-12
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,19 @@ class MergeResult:
     """The merged adapter, and per batch of modules what was found."""
 
     adapter: Adapter
-    inputs: tuple[Adapter, ...]
+    inputs: tuple[Adapter, ...]  # as they were read
     batches: tuple[MergedBatch, ...]
+    scale: float  # λ, given or chosen
+    gains: tuple[float, ...]  # that balanced the inputs; 1 each unless asked for
     seconds: dict[str, float]
 
     def metrics(self) -> dict[str, Any]:
         """Everything measured, as plain JSON: inputs, summary, modules."""
-        return merge_metrics(self.inputs, self.adapter, self.batches, self.seconds)
+        found = merge_metrics(self.inputs, self.adapter, self.batches, self.seconds)
+        found["summary"]["scale"] = self.scale
+        for entry, gain in zip(found["inputs"], self.gains, strict=True):
+            entry["gain"] = gain
+        return found
 
 
 def merge(
@@ -71,24 +78,94 @@ def merge(
     """
     clock = Stopwatch()
     check_list(adapters)
-    plan = make_plan(replace(settings or Settings(), **changes), len(adapters))
+    chosen = replace(settings or Settings(), **changes)
+    plan = make_plan(chosen, len(adapters))
     with clock("read"):
-        inputs = load_all(adapters)
-        layers = line_up(inputs)
+        inputs = load_all(adapters, chosen.base, chosen.input_rank)
+        with non_finite_named(inputs):
+            ready, balance = _prepared(inputs, plan)
+        layers = line_up(ready)
+        check_ranks(plan.core, layers)
+        plan.weights.check([layer.name for layer in layers])
     dtype = plan.dtype or template(layers[0].name, inputs).up.dtype
-    work = partial(_merge_piece, layers=layers, plan=plan, dtype=dtype)
-    factors: dict[str, tuple[Tensor, Tensor]] = {}
-    batches = []
     with non_finite_named(inputs):
         with clock("merge"):
-            for batch in map_pieces(work, pieces(layers, _MOST[plan.device.type]), plan.device):
-                batches.append(batch.report)
-                factors |= batch.factors
-                if progress:
-                    progress("merge", len(factors), len(layers))
-        in_order = {layer.name: factors[layer.name] for layer in layers}
-        merged = assemble(inputs, _coefficients(plan), plan.scale, in_order)
-    return MergeResult(merged, tuple(inputs), tuple(batches), _stages(clock.seconds, batches))
+            done = _merge_layers(layers, plan, _wider(dtype) if plan.rescale else dtype, progress)
+        scale = _chosen_scale(plan.rescale, done) if plan.rescale else plan.scale
+        factors = {name: pair for piece in done for name, pair in piece.factors.items()}
+        if plan.rescale:
+            factors = _rescaled(factors, scale, dtype)
+        merged = _assembled(ready, plan, scale, {layer.name: factors[layer.name] for layer in layers})
+    batches = tuple(_of_inputs(piece.report, balance) for piece in done)
+    return MergeResult(merged, tuple(inputs), batches, scale, tuple(balance), _stages(clock.seconds, batches))
+
+
+def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], list[float]]:
+    """The adapters as they take part, and the factors that have balanced them."""
+    cut = [truncated(adapter, rank) for adapter, rank in zip(inputs, plan.truncate, strict=True)]
+    if not plan.balance:
+        return cut, [1.0] * len(cut)
+    balance = gains(cut, plan.weights.default)
+    return [scaled(adapter, gain) for adapter, gain in zip(cut, balance, strict=True)], balance
+
+
+def _merge_layers(
+    layers: Sequence[Layer], plan: Plan, dtype: torch.dtype, progress: Progress | None
+) -> list[MergedPiece]:
+    work = partial(merge_piece, layers=layers, plan=plan, dtype=dtype)
+    done, count = [], 0
+    for piece in map_pieces(work, pieces(layers, _MOST[plan.device.type], plan.core_rank), plan.device):
+        done.append(piece)
+        count += len(piece.factors)
+        if progress:
+            progress("merge", count, len(layers))
+    return done
+
+
+def _wider(dtype: torch.dtype) -> torch.dtype:
+    """Of factors that are still to be multiplied: so that they are rounded to `dtype` only once, but for little."""
+    return torch.float32 if dtype.itemsize <= 2 else torch.float64
+
+
+def _chosen_scale(rescale: Scale, done: Sequence[MergedPiece]) -> float:
+    """λ from the adapters alone; 1 if they merge to nothing.
+
+    Raises:
+        LorafoldError: no λ > 0 does what was asked for.
+    """
+    sizes = joined([piece.sizes for piece in done])
+    if not bool(sizes.merged.any()):
+        return 1.0
+    scale = float(rescale(sizes))
+    if not (scale > 0 and math.isfinite(scale)):
+        raise LorafoldError(
+            f"the merged update points away from the adapters: the scale that was asked for would be {scale:.3g}",
+            remedy="Give a number, for example scale=1.",
+        )
+    return scale
+
+
+def _rescaled(factors: Factors, scale: float, dtype: torch.dtype) -> Factors:
+    """The factors times √λ each, in the dtype of the file."""
+    root = math.sqrt(scale)
+    return {name: ((root * up).to(dtype), (root * down).to(dtype)) for name, (up, down) in factors.items()}
+
+
+def _assembled(adapters: Sequence[Adapter], plan: Plan, scale: float, factors: Factors) -> Adapter:
+    """The merged adapter; biases and the like count as the core rule makes of weights where there is no core."""
+
+    def coefficients(weights: Sequence[float]) -> list[float]:
+        return plan.core.coefficients(torch.tensor(weights, dtype=torch.float64)).tolist()
+
+    names = [*factors, *(key for adapter in adapters for key in adapter.deltas)]
+    own = {name: coefficients(plan.weights.of(name)) for name in names} if plan.weights.patterns else {}
+    return assemble(adapters, coefficients(plan.weights.default), scale, factors, own)
+
+
+def _of_inputs(report: MergedBatch, balance: Sequence[float]) -> MergedBatch:
+    """The report with the energies of the adapters before they were balanced."""
+    squares = torch.tensor(balance, dtype=torch.float64, device=report.energies.device).square()
+    return replace(report, energies=report.energies / squares)
 
 
 def _stages(seconds: Mapping[str, float], batches: Sequence[MergedBatch]) -> dict[str, float]:
@@ -97,86 +174,3 @@ def _stages(seconds: Mapping[str, float], batches: Sequence[MergedBatch]) -> dic
     for batch in batches:
         spent.update(batch.seconds)
     return {"read": seconds["read"]} | {k: seconds["merge"] * v / spent.total() for k, v in spent.items()}
-
-
-@dataclass(frozen=True)
-class _Merged:
-    """One piece of the work, done."""
-
-    report: MergedBatch
-    factors: dict[str, tuple[Tensor, Tensor]]
-
-
-def _merge_piece(
-    piece: tuple[tuple[int, ...], list[int]], layers: Sequence[Layer], plan: Plan, dtype: torch.dtype
-) -> _Merged:
-    clock = Stopwatch()
-    slots, rows = piece
-    rank = min(plan.rank or sum(slots), sum(slots))
-    with clock("gram"):
-        weights = torch.tensor(plan.weights, dtype=torch.float64, device=plan.device).expand(len(rows), -1)
-        batch = reduce_layers([layers[i] for i in rows], slots, weights)
-    with clock("solve"):
-        solution = plan.solve(plan.objective(batch.problem, rank))
-    with clock("core"):
-        cores = batch.problem.coordinates(solution.left, solution.right)
-        merged = plan.scale * plan.core(cores, weights)
-        measures = measure(batch.problem, solution.left, solution.right, cores, merged, plan.scale)
-        left, right, kept = _balanced(merged, _rounding(plan, cores, weights), solution)
-    with clock("lift"):
-        ups, downs = lift(batch, left, right, dtype)
-        ranks = kept.clamp_min(1).tolist() if plan.rank is None else [plan.rank] * len(rows)
-        factors = {
-            layer.name: (_fit(up, k, 1), _fit(down, k, 0))
-            for layer, up, down, k in zip(batch.layers, ups.factors, downs.factors, ranks, strict=True)
-        }
-    drift = torch.maximum(_drift(ups.gram), _drift(downs.gram))
-    report = MergedBatch(batch.layers, ranks, batch.problem.energies, solution, measures, drift, dict(clock.seconds))
-    return _Merged(report, factors)
-
-
-def _coefficients(plan: Plan) -> list[float]:
-    """What the core rule makes of a single number that one adapter has: the weights of biases and the like."""
-    weights = torch.tensor([plan.weights], dtype=torch.float64)
-    alone = torch.eye(len(plan.weights), dtype=torch.float64)[:, :, None, None]
-    return [float(plan.core(one[None], weights)) for one in alone]
-
-
-def _rounding(plan: Plan, cores: Tensor, weights: Tensor) -> Tensor:
-    """Below this, a singular value of the merged core is what is left of updates that cancel.  (b,)
-
-    The scale is that of the rule's result for any one adapter alone.
-    """
-    ones = torch.eye(cores.shape[1], dtype=cores.dtype, device=cores.device)[:, None, :, None, None]
-    alone = torch.stack([torch.linalg.matrix_norm(plan.core(cores * one, weights)) for one in ones])
-    return _CANCELLED * abs(plan.scale) * alone.amax(0)
-
-
-def _balanced(merged: Tensor, rounding: Tensor, solution: Solution) -> tuple[Tensor, Tensor, Tensor]:
-    """U Q √S and V R √S of merged = Q S Rᵀ, and how many singular values count.  (b, R, r), (b, R, r), (b,)
-
-    Those below `rounding` (b,) are what is left of updates that cancel.
-    """
-    Q, S, Rt = torch.linalg.svd(merged)
-    S = S * (S > rounding[:, None])
-    root = S.sqrt()[:, None, :]
-    count = (S > RANK_TOLERANCE * S[:, :1]).sum(-1)
-    return solution.left @ (Q * root), solution.right @ (Rt.mT * root), count
-
-
-def _fit(factor: Tensor, rank: int, dim: int) -> Tensor:
-    """The leading `rank` components, zero-padded if there are fewer."""
-    have = factor.shape[dim]
-    if have >= rank:
-        return factor.narrow(dim, 0, rank).contiguous()
-    shape = list(factor.shape)
-    shape[dim] = rank - have
-    return torch.cat([factor, factor.new_zeros(shape)], dim)
-
-
-def _drift(gram: Tensor) -> Tensor:
-    """How far the lifted bases are from orthonormal: the Gram matrix of U√S should be S.  (b,)"""
-    size = gram.diagonal(dim1=-2, dim2=-1)
-    inverse = torch.where(size > 0, size, 1.0).rsqrt() * (size > 0)
-    unit = gram * inverse[:, :, None] * inverse[:, None, :]
-    return (unit - torch.diag_embed((size > 0).to(gram.dtype))).abs().amax((-2, -1))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lorafold.combine import combine
 from lorafold.core_space import RANK_TOLERANCE, CoreBatch, Layer, lift, reduce_layers
@@ -23,6 +24,8 @@ from lorafold.stopwatch import Stopwatch
 Factors = dict[str, tuple[Tensor, Tensor]]  # up (m, r) and down (r, n) by module name
 # Relative to the terms of a sum.
 _CANCELLED = 1e-12
+# Relative: singular values nearer to each other than this count as equal.
+_TIE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def merge_piece(
         merged = plan.scale * combine(plan.core, batch, solution.left, solution.right, cores, plan.seed)
         rounding = _rounding(plan, cores, batch.problem.weights)
         if merged.shape[-1] > rank:
-            solution, merged = _cut(solution, merged, rank)
+            solution, merged = _cut(solution, merged, (batch.problem.weights[..., None, None] * cores).sum(1), rank)
             cores = batch.problem.coordinates(solution.left, solution.right)
         measures = measure(batch.problem, solution.left, solution.right, cores, merged, plan.scale)
         left, right, kept = _balanced(merged, rounding, solution)
@@ -80,11 +83,29 @@ def _rounding(plan: Plan, cores: Tensor, weights: Tensor) -> Tensor:
     return _CANCELLED * abs(plan.scale) * terms.amax(-1)
 
 
-def _cut(solution: Solution, merged: Tensor, rank: int) -> tuple[Solution, Tensor]:
-    """The leading singular directions of U merged Vᵀ as subspaces, and the merged core in them.  (b, r, r)"""
+def _cut(solution: Solution, merged: Tensor, total: Tensor, rank: int) -> tuple[Solution, Tensor]:
+    """The leading singular directions of U merged Vᵀ as subspaces, and the merged core in them.  (b, r, r)
+
+    Some rules make singular values equal. Of those, the directions come first in which the weighted sum is strongest.
+
+    Args:
+        merged: (b, k, k).
+        total: UᵀMV, of the weighted sum M (b, k, k).
+    """
     Q, S, Rt = torch.linalg.svd(merged)
-    left, right = solution.left @ Q[..., :rank], solution.right @ Rt.mT[..., :rank]
-    return replace(solution, left=left, right=right), torch.diag_embed(S[:, :rank])
+    Z = _untied(S, Q.mT @ total @ Rt.mT)[..., :rank]
+    Q, R = Q @ Z, Rt.mT @ Z
+    return replace(solution, left=solution.left @ Q, right=solution.right @ R), Q.mT @ merged @ R
+
+
+def _untied(S: Tensor, total: Tensor) -> Tensor:
+    """A rotation within equal singular values S (b, k), descending, after which `total` (b, k, k) descends there."""
+    drops = S[:, :-1] - S[:, 1:] > _TIE * S[:, :1]
+    cluster = pad(drops.cumsum(-1), (1, 0))  # (b, k)
+    inside = (total + total.mT) * (cluster[:, :, None] == cluster[:, None, :])
+    size = torch.linalg.matrix_norm(inside)[:, None, None]
+    unit = inside / torch.where(size > 0, size, 1.0)  # eigenvalues in [-1, 1], so that clusters stay apart
+    return torch.linalg.eigh(unit - 4 * torch.diag_embed(cluster.to(unit.dtype))).eigenvectors.flip(-1)
 
 
 def _balanced(merged: Tensor, rounding: Tensor, solution: Solution) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,10 +10,12 @@ from typing import Any
 
 import torch
 
-from lorafold.core_rules import CORE_RULES
+from lorafold.core_rules import CORE_RULES, CoreRule
 from lorafold.errors import LorafoldError
+from lorafold.module_weights import Weights, is_finite, read_weights
 from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, build, check_directions
-from lorafold.options import check_options, choice
+from lorafold.options import check_options, choice, suggest
+from lorafold.scales import SCALES, Scale
 from lorafold.settings import Settings
 from lorafold.solvers import SOLVERS
 
@@ -25,12 +26,16 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 class Plan:
     """One merge, ready to run."""
 
-    weights: list[float]
+    weights: Weights
+    balance: bool
+    truncate: list[int | None]  # rank of each adapter; None: as it is
     rank: int | None  # None: the joint rank of each module
+    core_rank: int | None  # of the subspaces in which the core rule works; None: the joint rank of each module
     objective: Callable[..., Any]  # (problem, rank) -> Objective
     solve: Callable[..., Any]  # objective -> Solution
-    core: Callable[..., Any]  # (cores, weights) -> merged core
-    scale: float
+    core: CoreRule  # with its options
+    scale: float  # 1 where `rescale` is to choose it
+    rescale: Scale | None
     device: torch.device
     dtype: torch.dtype | None  # None: that of the first adapter
     seed: int
@@ -42,39 +47,73 @@ def make_plan(settings: Settings, count: int) -> Plan:
     Raises:
         LorafoldError: a value out of range or an unknown name.
     """
+    rank = _rank("rank", settings.rank)
+    scale, rescale = _scale(settings.scale)
     return Plan(
-        weights=_weights(settings.weights, count),
-        rank=_rank(settings.rank),
+        weights=read_weights(settings.weights, settings.module_weights, count),
+        balance=_flag("balance", settings.balance),
+        truncate=_truncate(settings.truncate, count),
+        rank=rank,
+        core_rank=_core_rank(settings.core_rank, rank),
         objective=_objective(settings),
         solve=_solver(settings),
-        core=_bound("core", settings.core, CORE_RULES),
-        scale=_finite("scale", settings.scale),
+        core=_core(settings.core, count),
+        scale=scale,
+        rescale=rescale,
         device=_device(settings.device),
         dtype=_dtype(settings.dtype),
         seed=settings.seed,
     )
 
 
-def _weights(weights: Any, count: int) -> list[float]:
-    """One finite number per adapter, not all zero; by default the mean, 1 / count each."""
-    if weights is None:
-        return [1 / count] * count
-    values = list(weights) if isinstance(weights, Sequence) and not isinstance(weights, str) else [weights]
-    if len(values) != count or not all(map(_is_finite, values)) or not any(values):
-        example = ",".join([f"{1 / count:.2g}"] * count)
-        raise LorafoldError(
-            f"weights={weights!r}, expected {count} finite numbers, one per adapter, not all zero",
-            remedy=f"For example 'weights=[{example}]'.",
-        )
-    return [float(value) for value in values]
-
-
-def _rank(rank: Any) -> int | None:
+def _rank(name: str, rank: Any) -> int | None:
     if rank == "max":
         return None
-    if isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1:
+    if _is_count(rank):
         return rank
-    raise LorafoldError(f"rank={rank!r}, expected a whole number >= 1, or max", remedy="For example rank=32.")
+    raise LorafoldError(f"{name}={rank!r}, expected a whole number >= 1, or max", remedy=f"For example {name}=32.")
+
+
+def _core_rank(core_rank: Any, rank: int | None) -> int | None:
+    """At least the rank of the merged adapter; that rank by default."""
+    if core_rank is None:
+        return rank
+    size = _rank("core_rank", core_rank)
+    if size is not None and (rank is None or size < rank):
+        raise LorafoldError(
+            f"core_rank={size}, but rank={'max' if rank is None else rank} is more than the core rule would leave",
+            remedy="Ask for a larger core_rank, or for core_rank=max.",
+        )
+    return size
+
+
+def _truncate(ranks: Any, count: int) -> list[int | None]:
+    """One rank for all adapters, or one for each; None leaves an adapter as it is."""
+    values = list(ranks) if isinstance(ranks, Sequence) and not isinstance(ranks, str) else [ranks] * count
+    if len(values) != count or not all(value is None or _is_count(value) for value in values):
+        raise LorafoldError(
+            f"truncate={ranks!r}, expected a whole number >= 1, or one per adapter ({count}), or null",
+            remedy=f"For example truncate=8, or 'truncate=[{','.join(['8'] * count)}]'.",
+        )
+    return values
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise LorafoldError(f"{name}={value!r}, expected true or false", remedy=f"For example {name}=true.")
+    return value
+
+
+def _scale(scale: Any) -> tuple[float, Scale | None]:
+    """A number, or 1 and how to choose it when the merge has been measured."""
+    if is_finite(scale):
+        return float(scale), None
+    if isinstance(scale, str) and scale in SCALES:
+        return 1.0, SCALES[scale]
+    raise LorafoldError(
+        f"scale={scale!r}, expected a finite number or one of {', '.join(sorted(SCALES))}",
+        remedy=f"For example scale=1.{suggest(str(scale), SCALES)}",
+    )
 
 
 def _objective(settings: Settings) -> Callable[..., Any]:
@@ -89,23 +128,36 @@ def _objective(settings: Settings) -> Callable[..., Any]:
         _known(f"objective.{option}", options[option], known)
     options = check_options(build, {**options, **weights})
     check_directions(options["directions"])
+    if not 0 <= options["rescale"] <= 1:
+        raise LorafoldError(
+            f"objective.rescale={options['rescale']}, expected a number from 0 to 1",
+            remedy="At 0 all updates count alike, at 1 by their energies.",
+        )
     return partial(build, **options)
 
 
 def _solver(settings: Settings) -> Callable[..., Any]:
-    solve = _bound("solver", settings.solver, SOLVERS)
+    options = choice("solver", settings.solver)
+    _known("solver", options["name"], SOLVERS)
+    function = SOLVERS[options["name"]]
+    solve = partial(function, **check_options(function, options))
     for option, value in solve.keywords.items():
-        if not (_is_finite(value) and value >= 0):
+        if not (is_finite(value) and value >= 0):
             raise LorafoldError(f"solver.{option}={value!r}, expected a finite number >= 0", remedy="See conf/solver.")
     name = choice("manifold", settings.manifold)["name"]
     return partial(solve, manifold=name) if "manifold" in signature(solve).parameters else solve
 
 
-def _bound(group: str, value: Any, registry: dict[str, Callable[..., Any]]) -> partial[Any]:
-    options = choice(group, value)
-    _known(group, options["name"], registry)
-    function = registry[options["name"]]
-    return partial(function, **check_options(function, options))
+def _core(core: Any, count: int) -> CoreRule:
+    options = choice("core", core)
+    _known("core", options["name"], CORE_RULES)
+    rule = CORE_RULES[options["name"]].bind(options)
+    if rule.adapters not in (None, count):
+        raise LorafoldError(
+            f"{count} adapters, but core={rule.name} takes {rule.adapters}",
+            remedy="Other rules take any number, for example core=karcher.",
+        )
+    return rule
 
 
 def _known(what: str, name: Any, known: Any) -> None:
@@ -133,10 +185,10 @@ def _dtype(name: str) -> torch.dtype | None:
 
 
 def _finite(name: str, value: Any) -> float:
-    if not _is_finite(value):
+    if not is_finite(value):
         raise LorafoldError(f"{name}={value!r}, expected a finite number", remedy=f"For example {name}=1.")
     return float(value)
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

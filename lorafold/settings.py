@@ -18,15 +18,21 @@ class Settings:
     (`{"name": "chordal", "reconstruction": "each"}`); options left out come from `conf/<group>/<name>.yaml`.
     """
 
-    weights: Any = None  # one number per adapter; None: 1 / (number of adapters) each, the mean of the updates
+    weights: Any = None  # one number per adapter; "sum": 1 each; None: 1 / (number of adapters) each, the mean
+    module_weights: Any = None  # {regex: weights} for modules in whose name it occurs, the first that does; or None
+    balance: bool = False  # bring all adapters to their mean norm first
+    truncate: Any = None  # rank to which every adapter is cut first, or one per adapter; None: none
     rank: Any = 32  # rank of the merged adapter, or "max": the exact joint rank of each module
+    core_rank: Any = None  # of the subspaces in which the core rule works, before the cut to `rank`; None: rank
     objective: Any = "chordal"  # choice: distance, reconstruction, directions
     subspace_weight: float = 1.0  # of the distance term, >= 0
     reconstruction_weight: float = 1.0  # of the reconstruction term, >= 0
     manifold: Any = "grassmann"  # choice: where U and V live
     solver: Any = "riemannian_adam"  # choice
     core: Any = "sum"  # choice: how the r x r coordinates combine
-    scale: float = 1.0  # factor on the merged update
+    scale: Any = 1.0  # factor on the merged update, or the name of a way to choose it from the adapters alone
+    base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
+    input_rank: int = 128  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     dtype: str = "auto"  # of the saved factors: auto (that of the first adapter) | float32 | float16 | bfloat16
     seed: int = 0

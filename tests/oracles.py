@@ -107,6 +107,15 @@ def shares(deltas: Sequence[Tensor], weights: Sequence[float]) -> list[float]:
     return [size / (sum(sizes) or 1.0) for size in sizes]
 
 
+def rescaled_shares(deltas: Sequence[Tensor], weights: Sequence[float], rescale: float) -> list[float]:
+    """Of the loss Σ ŵ_i ‖X_i - UUᵀX_iVVᵀ‖² / Σ ŵ_i ‖X_i‖² with X_i = ΔW_i / ‖ΔW_i‖ (β‖ΔW_i‖ + (1-β) mean norm)."""
+    sizes = [float(torch.linalg.matrix_norm(delta)) for delta in deltas]
+    parts = shares(deltas, weights)
+    mean = sum(share * size for share, size in zip(parts, sizes, strict=True))
+    energies = [s * (rescale * size + (1 - rescale) * mean) ** 2 for s, size in zip(parts, sizes, strict=True)]
+    return [energy / (sum(energies) or 1.0) for energy in energies]
+
+
 def target(deltas: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """M = Σ w_i ΔW_i."""
     return torch.stack([w * delta for w, delta in zip(weights, deltas, strict=True)]).sum(0)
@@ -126,15 +135,17 @@ def objective(
     *,
     distance: str,
     reconstruction: str = "mean",
+    rescale: float = 0.0,
     directions: int | float | str = "all",
     subspace_weight: float = 1.0,
     reconstruction_weight: float = 1.0,
 ) -> float:
     """F(U, V) as the method states it."""
     total = 0.0
-    for share, delta in zip(shares(deltas, weights), deltas, strict=True):
+    apparent = rescaled_shares(deltas, weights, rescale)
+    for share, seen, delta in zip(shares(deltas, weights), apparent, deltas, strict=True):
         left, right = points(delta, directions)
         apart = scaled_distance(distance, U, left) + scaled_distance(distance, V, right)
         total += subspace_weight * share * apart / 2
-        total += reconstruction_weight * share * loss(delta, U, V) * (reconstruction == "each")
+        total += reconstruction_weight * seen * loss(delta, U, V) * (reconstruction == "each")
     return total + reconstruction_weight * loss(target(deltas, weights), U, V) * (reconstruction == "mean")

@@ -25,7 +25,7 @@ MODULE_KEYS = {
 }
 SUMMARY_KEYS = {
     *("modules", "converged", "objective", "objective_start", "phi", "phi_inputs", "retained"),
-    *("reconstruction_error", "seconds", "peak_rss_mb"),
+    *("reconstruction_error", "seconds", "peak_rss_mb", "scale"),
 }
 
 

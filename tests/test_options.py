@@ -29,6 +29,7 @@ def test_a_name_is_completed_from_its_file():
         "name": "phi",
         "distance": "phi",
         "reconstruction": "mean",
+        "rescale": 0.0,
         "directions": "all",
     }
 

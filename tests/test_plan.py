@@ -14,16 +14,6 @@ from lorafold.settings import Settings
 
 NAN, INF = math.nan, math.inf
 MISTAKES = {
-    "too few weights": ({"weights": [1.0]}, r"weights=\[1.0\], expected 2 finite numbers.*'weights=\[0.5,0.5\]'"),
-    "too many weights": ({"weights": [1.0, 1.0, 1.0]}, "expected 2 finite numbers, one per adapter"),
-    "no weights": ({"weights": []}, r"weights=\[\], expected 2 finite numbers"),
-    "weights of zero": ({"weights": [0.0, 0]}, "not all zero"),
-    "a weight that is no number": ({"weights": [1.0, "0.5"]}, "expected 2 finite numbers"),
-    "a weight that is true": ({"weights": [1.0, True]}, "expected 2 finite numbers"),
-    "a weight that is NaN": ({"weights": [1.0, NAN]}, "expected 2 finite numbers"),
-    "an infinite weight": ({"weights": [1.0, INF]}, "expected 2 finite numbers"),
-    "one number for two adapters": ({"weights": 0.5}, "weights=0.5, expected 2 finite numbers"),
-    "weights as text": ({"weights": "11"}, "weights='11', expected 2 finite numbers"),
     "rank 0": ({"rank": 0}, "rank=0, expected a whole number >= 1, or max. For example rank=32"),
     "a negative rank": ({"rank": -4}, "rank=-4, expected a whole number >= 1"),
     "a fractional rank": ({"rank": 8.5}, "rank=8.5, expected a whole number >= 1"),
@@ -62,8 +52,20 @@ MISTAKES = {
         {"subspace_weight": 0, "reconstruction_weight": 0.0},
         "subspace_weight and reconstruction_weight are both 0. Leave one above 0",
     ),
-    "an infinite scale": ({"scale": INF}, "scale=inf, expected a finite number. For example scale=1"),
+    "a rescale above 1": (
+        {"objective": {"name": "phi", "rescale": 1.5}},
+        "objective.rescale=1.5, expected a number from 0 to 1",
+    ),
+    "an infinite scale": ({"scale": INF}, "scale=inf, expected a finite number or one of each, .* For example scale=1"),
     "a scale that is no number": ({"scale": "1"}, "scale='1', expected a finite number"),
+    "an unknown scale": ({"scale": "eahc"}, r"scale='eahc', expected .* or one of .*Did you mean 'each'\?"),
+    "a core rank below the rank": ({"core_rank": 8}, "core_rank=8, but rank=32 is more .*core_rank=max"),
+    "a core rank below all ranks": ({"core_rank": 8, "rank": "max"}, "core_rank=8, but rank=max is more"),
+    "a core rank of 0": ({"core_rank": 0}, "core_rank=0, expected a whole number >= 1, or max"),
+    "a truncation to 0": ({"truncate": 0}, "truncate=0, expected a whole number >= 1, or one per adapter"),
+    "a truncation of one adapter of two": ({"truncate": [8]}, r"truncate=\[8\], expected .*'truncate=\[8,8\]'"),
+    "a truncation in words": ({"truncate": "half"}, "truncate='half', expected a whole number"),
+    "a balance that is a number": ({"balance": 1}, "balance=1, expected true or false"),
     "an unknown device": ({"device": "gpu"}, "device='gpu' is unknown. Choose auto, cpu or cuda"),
     "a device of another kind": ({"device": "mps"}, "device='mps' is not available here. Use device=auto"),
     "an unknown dtype": ({"dtype": "fp8"}, "dtype='fp8' is unknown. Choose one of float32, float16, bfloat16"),
@@ -84,6 +86,12 @@ def test_a_device_that_is_not_there(device):
         make_plan(Settings(device=device), 2)
 
 
+def test_a_rule_for_another_number_of_adapters():
+    with pytest.raises(LorafoldError, match=r"3 adapters, but core=slerp takes 2\. Other rules"):
+        make_plan(Settings(core="slerp"), 3)
+    assert make_plan(Settings(core="slerp"), 2).core.name == "slerp"
+
+
 def test_a_setting_that_does_not_exist():
     with pytest.raises(TypeError, match="rnak"):
         lorafold.merge(["no such file"], rnak=3)
@@ -91,7 +99,7 @@ def test_a_setting_that_does_not_exist():
 
 def test_defaults():
     plan = make_plan(Settings(), 4)
-    assert plan.weights == [0.25] * 4
+    assert plan.weights.default == [0.25] * 4
     assert (plan.rank, plan.scale, plan.dtype) == (32, 1.0, None)
     assert plan.device == torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -99,12 +107,15 @@ def test_defaults():
 @pytest.mark.parametrize(
     ("change", "field", "value"),
     [
-        ({"weights": [1, -2]}, "weights", [1.0, -2.0]),
-        ({"weights": (0.0, 2.5)}, "weights", [0.0, 2.5]),
         ({"rank": "max"}, "rank", None),
         ({"rank": 1}, "rank", 1),
         ({"scale": -2}, "scale", -2.0),
         ({"scale": 0}, "scale", 0.0),
+        ({"scale": "each"}, "scale", 1.0),
+        ({"core_rank": "max"}, "core_rank", None),
+        ({"core_rank": 40}, "core_rank", 40),
+        ({"truncate": 4}, "truncate", [4, 4]),
+        ({"truncate": [4, None]}, "truncate", [4, None]),
         ({"dtype": "bfloat16"}, "dtype", torch.bfloat16),
         ({"dtype": "float16"}, "dtype", torch.float16),
         ({"dtype": "float32"}, "dtype", torch.float32),
@@ -117,10 +128,6 @@ def test_values_that_are_fine(change, field, value):
     assert found == value and type(found) is type(value)
 
 
-def test_one_number_is_enough_for_one_adapter():
-    assert make_plan(Settings(weights=2), 1).weights == [2.0]
-
-
 @pytest.mark.parametrize("solver", ["alternating", {"name": "riemannian_adam", "tol": 1e-3}])
 @pytest.mark.parametrize("manifold", ["grassmann", "stiefel"])
 def test_a_solver_gets_its_options_and_only_those(solver, manifold):
@@ -129,4 +136,4 @@ def test_a_solver_gets_its_options_and_only_those(solver, manifold):
         assert set(bound) == {"tol", "max_sweeps"}
     else:
         assert bound["manifold"] == manifold and bound["tol"] == 1e-3
-        assert set(bound) == {"manifold", "tol", "max_steps", "learning_rate", "start_sweeps"}
+        assert set(bound) == {"manifold", "tol", "max_steps", "learning_rate", "start_steps"}

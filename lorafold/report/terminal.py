@@ -34,8 +34,11 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     console.print(table(metrics))
     console.print(_LEGEND, style="dim", soft_wrap=True)
     for number, adapter in enumerate(metrics["inputs"], 1):
-        line = f"#{number}: {near(adapter['path'])} (rank {_span(adapter['ranks'])})"
+        gain = f", times {adapter['gain']:.3g}" if adapter.get("gain", 1) != 1 else ""
+        line = f"#{number}: {near(adapter['path'])} (rank {_span(adapter['ranks'])}{gain})"
         console.print(line, soft_wrap=True, markup=False)
+    if isinstance(chosen := metrics["config"].get("scale"), str):
+        console.print(f"scale: {metrics['summary']['scale']:.4g} ({chosen})", soft_wrap=True)
     if warning := not_converged(metrics):
         console.print(warning, style="yellow", markup=False)
     if page := metrics.get("page"):

@@ -24,7 +24,7 @@ def problem() -> Problem:
 def make(distance: str, reconstruction: str, rank: int, **options) -> tuple[Objective, Tensor, Tensor]:
     """An objective on 9 x 8 matrices and a random (U, V)."""
     source = Source(rank)
-    weights = {"subspace_weight": 0.8, "reconstruction_weight": 1.3, "directions": "all", **options}
+    weights = {"subspace_weight": 0.8, "reconstruction_weight": 1.3, "rescale": 0.4, "directions": "all", **options}
     objective = build(problem(), rank, distance=distance, reconstruction=reconstruction, **weights)
     return objective, source.haar(len(DIMS), 9, rank), source.haar(len(DIMS), 8, rank)
 
@@ -69,6 +69,7 @@ def test_riemannian_gradients_are_the_slopes_of_the_definition(distance, reconst
             reconstruction=reconstruction,
             subspace_weight=0.8,
             reconstruction_weight=1.3,
+            rescale=0.4,
         )
 
     for row in range(len(DIMS)):

@@ -23,7 +23,7 @@ def problem() -> Problem:
 def make(distance: str, reconstruction: str, rank: int) -> tuple[Objective, Tensor, Tensor]:
     """An objective on 9 x 8 matrices and random whole bases."""
     source = Source(rank)
-    options = {"subspace_weight": 0.8, "reconstruction_weight": 1.3, "directions": "all"}
+    options = {"subspace_weight": 0.8, "reconstruction_weight": 1.3, "rescale": 0.4, "directions": "all"}
     F = build(problem(), rank, distance=distance, reconstruction=reconstruction, **options)
     return F, source.haar(len(DIMS), 9, 9), source.haar(len(DIMS), 8, 8)
 
@@ -91,7 +91,7 @@ def test_hessian_at_equal_angles_zero_angles_and_right_angles(distance):
         torch.tensor([[3, 3]]),
         torch.tensor([[0.5, 0.5]], dtype=torch.float64),
     )
-    options = {"subspace_weight": 1.0, "reconstruction_weight": 1.0, "directions": "all"}
+    options = {"subspace_weight": 1.0, "reconstruction_weight": 1.0, "rescale": 0.0, "directions": "all"}
     F = build(shared, 3, distance=distance, reconstruction="mean", **options)
     for columns in ([0, 1, 2], [0, 1, 3], [3, 4, 5]):
         rest = torch.linalg.qr(frame[..., columns], mode="complete").Q[..., 3:]

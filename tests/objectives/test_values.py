@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ OPTIONS = {
     "reconstruction_weight": 1.0,
     "distance": "chordal",
     "reconstruction": "mean",
+    "rescale": 0.0,
     "directions": "all",
 }
 # One row per module: the ranks k_i of its adapters.
@@ -52,6 +54,15 @@ def assert_values(problem: Problem, rank: int, **options):
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_distances(distance, dims, rank):
     assert_values(full_problem(Source(0), 9, 7, dims), rank, distance=distance, reconstruction_weight=0.0)
+
+
+@pytest.mark.parametrize("dims", DIMS.values(), ids=DIMS)
+@pytest.mark.parametrize("rescale", [0.25, 1.0])
+def test_reconstruction_of_rescaled_updates(rescale, dims):
+    problem = full_problem(Source(0), 9, 7, dims, [0.7, -0.2, 0.4][: len(dims[0])])
+    sizes = torch.tensor([1.0, 3.0, 0.2], dtype=torch.float64)[: len(dims[0]), None, None]
+    problem = replace(problem, core=sizes * problem.core)
+    assert_values(problem, 3, reconstruction="each", rescale=rescale, subspace_weight=0.0)
 
 
 @pytest.mark.parametrize("dims", DIMS.values(), ids=DIMS)

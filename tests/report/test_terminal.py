@@ -112,6 +112,21 @@ def test_one_line_is_the_total_row_in_words():
     )
 
 
+def test_a_scale_that_was_chosen_and_gains_are_said():
+    content = metrics(LAYERS)
+    content["config"]["scale"], content["summary"]["scale"] = "mean_norm", 0.61803
+    content["inputs"][0]["gain"] = 1.2345
+    lines = shown(content, 400)
+    assert "scale: 0.618 (mean_norm)" in lines
+    assert [line.endswith("(rank 8-16, times 1.23)") for line in lines if line.startswith("#")] == [True, False]
+
+
+def test_nothing_is_said_of_a_scale_that_was_given():
+    content = metrics(LAYERS)
+    content["config"]["scale"] = content["summary"]["scale"] = 2.0
+    assert not any(line.startswith("scale") for line in shown(content))
+
+
 def test_the_page_is_named_where_there_is_one():
     lines = shown(metrics(LAYERS) | {"page": "/runs/overlap.html"})
     assert lines[-2:] == ["overlap before and after: /runs/overlap.html", "merged adapter: /runs/merged.safetensors"]

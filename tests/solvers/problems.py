@@ -15,6 +15,7 @@ OPTIONS = {
     "reconstruction_weight": 1.0,
     "distance": "chordal",
     "reconstruction": "mean",
+    "rescale": 0.0,
     "directions": "all",
 }
 

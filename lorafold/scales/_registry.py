@@ -1,0 +1,81 @@
+"""The registry of scales: the strength λ of a merged adapter, chosen from the adapters alone, without data or labels.
+
+M = modules, N = adapters.
+
+A scale is a pure function of what a merge has measured, registered under the name that `scale=` takes:
+
+    @scale("max_norm")
+    def max_norm(sizes: Sizes) -> Tensor: ...
+
+λ (a float64 scalar) multiplies the merged update of every module, biases and the like included. There is one λ for the
+whole adapter: how strong the modules are relative to each other is what the core rule decides. All scales are invariant
+to a common factor of the inputs, so that the merged adapter grows with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+Scale = Callable[["Sizes"], Tensor]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Norms and inner products, module by module, of the adapters' updates and the merged one before λ, ΔW_3."""
+
+    weights: Tensor  # w_i, signed (M, N)
+    inputs: Tensor  # ‖ΔW_i‖² (M, N)
+    retained: Tensor  # ‖UᵀΔW_iV‖² (M, N)
+    products: Tensor  # ⟨ΔW_3, ΔW_i⟩ (M, N)
+    merged: Tensor  # ‖ΔW_3‖² (M,)
+
+    @property
+    def shares(self) -> Tensor:
+        """ŵ_i = |w_i| / Σ|w_i|; 0 in modules without any weight.  (M, N)"""
+        size = self.weights.abs()
+        return size / size.sum(-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
+
+    @property
+    def energies(self) -> Tensor:
+        """‖ΔW_i‖² of whole adapters, over the modules where they have a weight.  (N,)"""
+        return (self.inputs * (self.weights != 0)).sum(0)
+
+    @property
+    def attractions(self) -> Tensor:
+        """sgn(w_i) ⟨ΔW_3, ΔW_i⟩: an adapter that is subtracted should be met with the opposite sign.  (M, N)"""
+        return self.weights.sign() * self.products
+
+
+def sizes(cores: Tensor, merged: Tensor, weights: Tensor, energies: Tensor) -> Sizes:
+    """The sizes of a batch from its coordinates: ΔW_3 = U C_3 Vᵀ lies in the merged subspaces.
+
+    Args:
+        cores: C_i = UᵀΔW_iV (b, N, r, r).
+        merged: C_3 (b, r, r).
+        weights, energies: w_i and ‖ΔW_i‖² (b, N).
+    """
+    products = (cores * merged[:, None]).sum((-2, -1))
+    found = weights, energies, cores.square().sum((-2, -1)), products, merged.square().sum((-2, -1))
+    return Sizes(*(part.cpu() for part in found))
+
+
+def joined(parts: Sequence[Sizes]) -> Sizes:
+    """The sizes of all modules."""
+    return Sizes(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Sizes)))
+
+
+SCALES: dict[str, Scale] = {}
+
+
+def scale(name: str) -> Callable[[Scale], Scale]:
+    """Register a function as the scale `name`."""
+
+    def register(function: Scale) -> Scale:
+        SCALES[name] = function
+        return function
+
+    return register
