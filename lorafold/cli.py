@@ -10,12 +10,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from lorafold import __version__
+from lorafold.arguments import plain_folders, quoted
 from lorafold.errors import LorafoldError
 from lorafold.options import CONF, suggest
+from lorafold.sweep import ERROR, leave_error, threads_per_worker
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -28,19 +31,31 @@ log = logging.getLogger(__name__)
 class Command(NamedTuple):
     """A command: the task that Hydra calls with the settings of `conf/<command>.yaml`, and what it does."""
 
-    task: Callable[[DictConfig], None]
+    task: Callable[[DictConfig], Any]
     summary: str
 
 
-def merge(config: DictConfig) -> None:
-    """The task of `lorafold merge`: called once, or in a sweep once per combination, possibly in another process."""
+def merge(config: DictConfig) -> Any:
+    """The task of `lorafold merge`: called once, or in a sweep once per combination, possibly in another process.
+
+    Returns:
+        What the sweeper is to minimise or maximise, if there is such a thing.
+    """
     with _run_of_a_task() as run:
         from lorafold.config import MergeConfig, read
         from lorafold.run import MergeJob
         from lorafold.run import merge as run_merge
+        from lorafold.run_path import follow_path
+        from lorafold.sweep_score import check_score, score_of
 
         values = read(config, MergeConfig)
-        run_merge(run, MergeJob(values.settings(), values.adapters, values.output, values.page, values.threads))
+        given = {field.name: getattr(values, field.name) for field in fields(MergeJob) if field.name != "settings"}
+        job = MergeJob(values.settings(), **given)
+        if values.path is not None:
+            return follow_path(run, job, values.path)
+        wanted = check_score(values.score, job.evaluator is not None)
+        return score_of(wanted, run_merge(run, job))
+    return None  # a failed run of a sweep
 
 
 def compare(config: DictConfig) -> None:
@@ -65,10 +80,72 @@ def align(config: DictConfig) -> None:
         run_align(run, AlignJob(values.settings(), values.adapters, values.threads))
 
 
+def inspect(config: DictConfig) -> None:
+    """The task of `lorafold inspect`."""
+    with _run_of_a_task() as run:
+        from lorafold.config import InspectConfig, read
+        from lorafold.run_inspect import InspectJob
+        from lorafold.run_inspect import inspect as run_inspect
+
+        values = read(config, InspectConfig)
+        run_inspect(run, InspectJob(values.adapters, values.csv, values.threads))
+
+
+def resize(config: DictConfig) -> None:
+    """The task of `lorafold resize`."""
+    with _run_of_a_task() as run:
+        from lorafold.config import ResizeConfig, read
+        from lorafold.run_resize import ResizeJob
+        from lorafold.run_resize import resize as run_resize
+
+        values = read(config, ResizeConfig)
+        run_resize(run, ResizeJob(values.settings(), values.adapters, values.output, values.threads))
+
+
+def convert(config: DictConfig) -> None:
+    """The task of `lorafold convert`."""
+    with _run_of_a_task() as run:
+        from lorafold.config import ConvertConfig, read
+        from lorafold.run_convert import ConvertJob
+        from lorafold.run_convert import convert as run_convert
+
+        values = read(config, ConvertConfig)
+        run_convert(run, ConvertJob(values.settings(), values.adapters, values.output, values.threads))
+
+
+def reproduce(config: DictConfig) -> None:
+    """The task of `lorafold reproduce`; a merge that comes out different ends the program with status 1."""
+    with _run_of_a_task() as run:
+        from lorafold.config import ReproduceConfig, read
+        from lorafold.run_reproduce import ReproduceJob
+        from lorafold.run_reproduce import reproduce as run_reproduce
+
+        values = read(config, ReproduceConfig)
+        metrics = run_reproduce(run, ReproduceJob(values.run, values.tolerance, values.threads))
+        if metrics["summary"]["verdict"] == "different":
+            raise SystemExit(1)
+
+
+def report(config: DictConfig) -> None:
+    """The task of `lorafold report`."""
+    with _run_of_a_task() as run:
+        from lorafold.config import ReportConfig, read
+        from lorafold.run_report import ReportJob
+        from lorafold.run_report import report as run_report
+
+        values = read(config, ReportConfig)
+        run_report(run, ReportJob(values.runs, values.chosen))
+
+
 COMMANDS = {
     "merge": Command(merge, "two or more LoRA adapters in, one out"),
-    "compare": Command(compare, "how much two or more adapters overlap, layer by layer, beside chance"),
+    "compare": Command(compare, "how much adapters overlap, layer by layer, beside chance"),
     "align": Command(align, "rewrite adapters so that their factors match those of the first"),
+    "inspect": Command(inspect, "what is in an adapter: base model, ranks, norms, warnings"),
+    "resize": Command(resize, "the same adapter with lower ranks, each where it is needed"),
+    "convert": Command(convert, "the same adapter in another format"),
+    "reproduce": Command(reproduce, "an earlier merge again, and whether it comes out the same"),
+    "report": Command(report, "the runs of a sweep on one page: table, fronts, curves"),
 }
 
 
@@ -81,6 +158,10 @@ def main() -> None:
             print(f"lorafold {__version__}")
         case ["-sc" | "--shell_completion", *_] as arguments:
             _complete(arguments)
+        case ["reproduce", folder, *arguments] if "=" not in folder and not folder.startswith("-"):
+            _run_hydra("reproduce", ["lorafold reproduce", f"run={quoted(folder)}", *arguments])
+        case ["report", *arguments]:
+            _run_hydra("report", ["lorafold report", *plain_folders(arguments, "runs")])
         case [name, *arguments] if name in COMMANDS:
             _run_hydra(name, [f"lorafold {name}", *arguments])
         case [name, *_]:
@@ -127,22 +208,31 @@ def _mistakes_in_one_line() -> Iterator[None]:
 
 @contextmanager
 def _run_of_a_task() -> Iterator[Run]:
-    """Where Hydra put this run. A mistake of the user is logged without a traceback; a sweep goes on with the rest."""
+    """Where Hydra put this run. A mistake of the user is logged without a traceback.
+
+    In a sweep a failure of any kind is left in the run's folder and goes no further: the other runs count, and
+    `SweepEnd` tells of it at the end.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from lorafold.run import Run  # here, for it imports torch
+    from lorafold.run import Run, cpu_threads  # here, for it imports torch
 
     hydra = HydraConfig.get()
     alone = hydra.mode == RunMode.RUN
+    folder = Path(hydra.runtime.output_dir)
+    (folder / ERROR).unlink(missing_ok=True)
     try:
-        yield Run(Path(hydra.runtime.output_dir), Path(hydra.runtime.cwd), list(hydra.overrides.task), alone)
-    except LorafoldError as error:
-        log.error("%s", error)
+        with cpu_threads(None if alone else threads_per_worker(hydra.launcher)):
+            yield Run(folder, Path(hydra.runtime.cwd), list(hydra.overrides.task), alone)
+    except Exception as error:
+        if alone and not isinstance(error, LorafoldError):
+            raise
+        log.error("%s", error if isinstance(error, LorafoldError) else repr(error))
         log.debug("raised here", exc_info=True)
-        if alone:  # else Hydra adds a line about the overrides, which are those of the command line
+        if alone:
             raise SystemExit(1) from None
-        raise
+        leave_error(folder, error)
 
 
 def _complete(arguments: list[str]) -> None:

@@ -7,14 +7,18 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from lorafold.align_settings import AlignSettings
 from lorafold.compare_settings import CompareSettings
+from lorafold.convert_settings import ConvertSettings
 from lorafold.errors import LorafoldError
 from lorafold.options import suggest
+from lorafold.ray_launcher import RayLauncher
+from lorafold.resize_settings import ResizeSettings
 from lorafold.settings import Settings
 
 Config = TypeVar("Config")
@@ -27,7 +31,11 @@ class MergeConfig(Settings):
     adapters: Any = "demo"  # list of files and folders, or "demo": the pair that lorafold ships
     output: str | None = None  # file or folder to write; None: merged[.safetensors] in the run's folder
     page: bool = True  # write overlap.html
-    threads: int | None = None  # of the CPU; None: leave them as they are
+    path: int | None = None  # number of merges along the path from the first to the second adapter; None: one merge
+    evaluator: str | None = None  # package.module:function, which is given the merged adapter's path
+    score: Any = None  # what a run returns to the sweeper: phi, error, retained, parameters, or the evaluator's own
+    resume: bool = False  # leave out what is finished already in the folder of the run
+    threads: int | None = None  # of the CPU; None: leave them as they are, or in a sweep share them
 
     def settings(self) -> Settings:
         """What `lorafold.merge` takes."""
@@ -44,7 +52,7 @@ class CompareConfig(CompareSettings):
 
     def settings(self) -> CompareSettings:
         """What `lorafold.compare` takes."""
-        return CompareSettings(self.distances, self.alpha)
+        return CompareSettings(self.distances, self.alpha, self.base, self.input_rank)
 
 
 @dataclass(frozen=True)
@@ -56,10 +64,71 @@ class AlignConfig(AlignSettings):
 
     def settings(self) -> AlignSettings:
         """What `lorafold.align` takes."""
-        return AlignSettings(self.mode, self.group)
+        return AlignSettings(self.mode, self.group, self.base, self.input_rank)
 
 
-SCHEMAS: dict[str, type] = {"merge": MergeConfig, "compare": CompareConfig, "align": AlignConfig}  # by command
+@dataclass(frozen=True)
+class InspectConfig:
+    """`conf/inspect.yaml`: what to look at."""
+
+    adapters: Any = "demo"  # a file or folder, a list of them, or "demo": the pair that lorafold ships
+    csv: bool = False  # write modules.csv
+    threads: int | None = None  # of the CPU; None: leave them as they are
+
+
+@dataclass(frozen=True)
+class ResizeConfig(ResizeSettings):
+    """`conf/resize.yaml`: the settings of a change of rank, and what only the command needs to know."""
+
+    adapters: Any = "demo"  # a file or folder, or "demo": the first of the pair that lorafold ships
+    output: str | None = None  # file or folder to write; None: resized[.safetensors] in the run's folder
+    threads: int | None = None  # of the CPU; None: leave them as they are
+
+    def settings(self) -> ResizeSettings:
+        """What `lorafold.resize` takes."""
+        return ResizeSettings(**{field.name: getattr(self, field.name) for field in fields(ResizeSettings)})
+
+
+@dataclass(frozen=True)
+class ConvertConfig(ConvertSettings):
+    """`conf/convert.yaml`: the settings of a conversion, and what only the command needs to know."""
+
+    adapters: Any = "demo"  # a file or folder, or "demo": the first of the pair that lorafold ships
+    output: str | None = None  # file or folder to write; None: converted[.safetensors] in the run's folder
+    threads: int | None = None  # of the CPU; None: leave them as they are
+
+    def settings(self) -> ConvertSettings:
+        """What `lorafold.convert` takes."""
+        return ConvertSettings(self.format, self.base, self.input_rank)
+
+
+@dataclass(frozen=True)
+class ReproduceConfig:
+    """`conf/reproduce.yaml`: what to repeat."""
+
+    run: str | None = None  # the folder that a merge left
+    tolerance: float = 1e-3  # largest relative difference of an update, and largest angle in radians, of equal runs
+    threads: int | None = None  # of the CPU; None: as many as then
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """`conf/report.yaml`: what to report on."""
+
+    runs: Any = "outputs"  # a folder, or a list of them: runs at any depth
+    chosen: str | None = None  # the run to begin with; None: whose worst adapter keeps most
+
+
+SCHEMAS: dict[str, type] = {  # by command
+    "merge": MergeConfig,
+    "compare": CompareConfig,
+    "align": AlignConfig,
+    "inspect": InspectConfig,
+    "resize": ResizeConfig,
+    "convert": ConvertConfig,
+    "reproduce": ReproduceConfig,
+    "report": ReportConfig,
+}
 
 
 def register(command: str) -> None:
@@ -70,6 +139,8 @@ def register(command: str) -> None:
         OmegaConf.set_readonly(node, False)  # of a frozen dataclass: else neither YAML nor the command line change it
         store(name=f"{name}_schema", node=node)
     store(name="command", node={"hydra": {"job": {"name": command}}}, package="_global_")
+    # Hydra takes launchers from the package hydra_plugins only, and knows them by name: one of ours needs no package.
+    Plugins.instance().class_name_to_class["hydra_plugins.lorafold.RayLauncher"] = RayLauncher
 
 
 def read(config: DictConfig, schema: type[Config]) -> Config:
@@ -89,6 +160,8 @@ def explain(error: Exception) -> str:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"unknown {group} {name!r}. Choose one of {', '.join(error.options)}.{suggest(name, error.options)}"
     if isinstance(error, OverrideParseException):
+        if error.override.startswith(("module_weights=", "block_weights=")):
+            return f"cannot read {error.override!r}. Write a backslash before each bracket, or use a YAML file"
         return (
             f"cannot read {error.override!r}. Write KEY=VALUE; quote names with special characters twice: "
             "'adapters=[\"my (1)=a.safetensors\",b.safetensors]'"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# Characters of a key, and of the rest: names and values come from files, which may hold anything.
+_KEY, _PROBLEM = 200, 1000
+
 
 class LorafoldError(ValueError):
     """What is wrong, where, what was expected, and the remedy.
@@ -14,7 +17,8 @@ class LorafoldError(ValueError):
         key: the tensor key or module concerned, if any.
         remedy: what the user can do about it.
 
-    The message reads `PATH: KEY: PROBLEM. REMEDY`, in one line.
+    The message reads `PATH: KEY: PROBLEM. REMEDY`, in one line: control characters, with which a file could write to
+    the terminal, are escaped, and long keys and values are shortened.
     """
 
     def __init__(
@@ -25,7 +29,18 @@ class LorafoldError(ValueError):
         key: str | None = None,
         remedy: str | None = None,
     ) -> None:
-        where = "".join(f"{part}: " for part in (path, key) if part is not None)
-        what = problem if remedy is None else f"{problem.rstrip('.')}. {remedy}"
-        super().__init__(where + what)
+        known = (path, None if key is None else _short(key, _KEY))
+        where = "".join(f"{part}: " for part in known if part is not None)
+        short = _short(problem, _PROBLEM)
+        super().__init__(_plain(where + (short if remedy is None else f"{short.rstrip('.')}. {remedy}")))
         self.path, self.key, self.remedy = path, key, remedy
+
+
+def _short(text: str, most: int) -> str:
+    """Both ends of a text that is too long."""
+    return text if len(text) <= most else f"{text[: most - 30]} ... {text[-25:]}"
+
+
+def _plain(text: str) -> str:
+    """The text with everything escaped that is not printable."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from lorafold.adapters import Adapter, Module, check_finite, load
 from lorafold.adapters.matching import matched
+from lorafold.adapters.truncation import exactly
 from lorafold.adapters.whole import as_factors
 from lorafold.core_space import Layer, NonFiniteError
 from lorafold.errors import LorafoldError
@@ -125,10 +127,17 @@ def _layer(name: str, adapters: Sequence[Adapter]) -> Layer:
     empty = torch.zeros(m, 0), torch.zeros(0, n)
     return Layer(
         name,
-        ups=tuple(empty[0] if module is None else module.up for module in modules),
-        downs=tuple(empty[1] if module is None else module.down for module in modules),
+        ups=tuple(empty[0] if module is None else _thin(module)[0] for module in modules),
+        downs=tuple(empty[1] if module is None else _thin(module)[1] for module in modules),
         scales=tuple(0.0 if module is None else module.scale for module in modules),
     )
+
+
+def _thin(module: Module) -> tuple[Tensor, Tensor]:
+    """The factors; where they are wider than the layer, their product and an identity: work grows with the rank."""
+    if module.rank <= min(module.shape):
+        return module.up, module.down
+    return exactly(module.up.double() @ module.down.double())[:2]
 
 
 def _fits(first: Module, module: Module) -> bool:

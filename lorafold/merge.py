@@ -87,6 +87,7 @@ def merge(
         layers = line_up(ready)
         check_ranks(plan.core, layers)
         plan.weights.check([layer.name for layer in layers])
+        plan = replace(plan, weights=replace(plan.weights, factors=plan.blocks.factors(ready)))
     dtype = plan.dtype or template(layers[0].name, inputs).up.dtype
     with non_finite_named(inputs):
         with clock("merge"):
@@ -158,7 +159,7 @@ def _assembled(adapters: Sequence[Adapter], plan: Plan, scale: float, factors: F
         return plan.core.coefficients(torch.tensor(weights, dtype=torch.float64)).tolist()
 
     names = [*factors, *(key for adapter in adapters for key in adapter.deltas)]
-    own = {name: coefficients(plan.weights.of(name)) for name in names} if plan.weights.patterns else {}
+    own = {name: coefficients(plan.weights.of(name)) for name in names} if plan.weights.vary else {}
     return assemble(adapters, coefficients(plan.weights.default), scale, factors, own)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lorafold.errors import LorafoldError
+from lorafold.patterns import unusable
 
 # A repeated group can take exponential time, (a+)+$ for example; names of modules need none.
 _REPEATED_GROUP = re.compile(r"\)[*+{]")
@@ -17,18 +18,30 @@ _LITERAL = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")  # an escaped character
 
 @dataclass(frozen=True)
 class Weights:
-    """w_i of every module: those of the first pattern that occurs in its name, else the default."""
+    """w_i of every module: those of the first pattern that occurs in its name, else the default, times its factors."""
 
     default: list[float]
     patterns: tuple[tuple[re.Pattern[str], list[float]], ...] = ()
+    factors: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by name, where they are not 1 each
+
+    @property
+    def vary(self) -> bool:
+        """Whether modules may have weights of their own."""
+        return bool(self.patterns or self.factors)
 
     def of(self, name: str) -> list[float]:
         """w_i for the module, or other tensor, of this name."""
-        return next((weights for pattern, weights in self.patterns if pattern.search(name)), self.default)
+        weights = next((weights for pattern, weights in self.patterns if pattern.search(name)), self.default)
+        factors = self.factors.get(name)
+        return [w * f for w, f in zip(weights, factors, strict=True)] if factors else weights
 
     def check(self, names: Iterable[str]) -> None:
         """Raise LorafoldError if a pattern occurs in no name: it is misspelt, or meant for another model."""
         known = list(names)
+        if slow := unusable([pattern.pattern for pattern, _ in self.patterns], known):
+            raise LorafoldError(
+                f"module_weights[{slow!r}] could take forever", remedy="Use fewer * and + in one pattern."
+            )
         for pattern, _ in self.patterns:
             if not any(map(pattern.search, known)):
                 raise LorafoldError(
@@ -52,7 +65,8 @@ def read_weights(weights: Any, module_weights: Any, count: int) -> Weights:
             f"module_weights={module_weights!r}, expected a mapping from regular expressions to weights",
             remedy=f"For example 'module_weights={{up_blocks: [{_example(count)}]}}'.",
         )
-    patterns = [(_compiled(key), _own(key, value, count)) for key, value in (module_weights or {}).items()]
+    given = module_weights or {}
+    patterns = [(compiled("module_weights", key), _own(key, value, count)) for key, value in given.items()]
     return Weights(_default(weights, count), tuple(patterns))
 
 
@@ -79,17 +93,22 @@ def _own(key: Any, weights: Any, count: int) -> list[float]:
     return [float(value) for value in weights]
 
 
-def _compiled(key: Any) -> re.Pattern[str]:
+def compiled(setting: str, key: Any) -> re.Pattern[str]:
+    """The regular expression that is a key of a setting.
+
+    Raises:
+        LorafoldError: it is none, or one that can take forever.
+    """
     try:
         pattern = re.compile(str(key))
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise LorafoldError(
-            f"module_weights[{str(key)!r}] is not a regular expression ({error})",
+            f"{setting}[{str(key)!r}] is not a regular expression ({error})",
             remedy="Write a backslash before a special character that is part of the name.",
         ) from error
     if _REPEATED_GROUP.search(_LITERAL.sub("x", pattern.pattern)):
         raise LorafoldError(
-            f"module_weights[{str(key)!r}] repeats a group, which can take forever",
+            f"{setting}[{str(key)!r}] repeats a group, which can take forever",
             remedy="Write it out, or use two patterns.",
         )
     return pattern

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lorafold.block_weights import BlockWeights, read_block_weights
 from lorafold.core_rules import CORE_RULES, CoreRule
 from lorafold.errors import LorafoldError
 from lorafold.module_weights import Weights, is_finite, read_weights
@@ -27,6 +28,7 @@ class Plan:
     """One merge, ready to run."""
 
     weights: Weights
+    blocks: BlockWeights
     balance: bool
     truncate: list[int | None]  # rank of each adapter; None: as it is
     rank: int | None  # None: the joint rank of each module
@@ -51,6 +53,7 @@ def make_plan(settings: Settings, count: int) -> Plan:
     scale, rescale = _scale(settings.scale)
     return Plan(
         weights=read_weights(settings.weights, settings.module_weights, count),
+        blocks=read_block_weights(settings.block_weights, count),
         balance=_flag("balance", settings.balance),
         truncate=_truncate(settings.truncate, count),
         rank=rank,

@@ -49,7 +49,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write plain JSON in one step: the file is there as a whole or not at all."""
     parts = (f"{_json(str(key))}: {_json_lines(value)}" for key, value in _plain(content).items())
-    _write(path, "{\n" + ",\n".join(parts) + "\n}\n")
+    write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
 
 
 def write_resolved(path: Path, command: str, config: Mapping[str, Any]) -> None:
@@ -62,10 +62,11 @@ def write_resolved(path: Path, command: str, config: Mapping[str, Any]) -> None:
     if "output" in config:
         content["output"] = None
         header += _OUTPUT.format(wrote=f"; this run wrote {config['output']}" if config["output"] else "")
-    _write(path, header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_text(path, header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one step."""
     with staged(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
 

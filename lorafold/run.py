@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ import torch
 
 from lorafold.adapters import FORMATS, Adapter, save
 from lorafold.adapters.fingerprint import fingerprint
+from lorafold.adapters.metadata import signed
 from lorafold.errors import LorafoldError
 from lorafold.merge import MergeResult
 from lorafold.merge import merge as merge_adapters
@@ -28,8 +29,11 @@ from lorafold.record import environment, write_json, write_resolved
 from lorafold.report.progress import progress_bar
 from lorafold.report.terminal import near, not_converged, one_line, show
 from lorafold.settings import Settings
+from lorafold.sweep import clear, finished
+from lorafold.sweep_evaluator import evaluate, find_evaluator
 
 Result = TypeVar("Result")
+Job = TypeVar("Job", bound=Any)  # a dataclass with settings
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +56,13 @@ class Run:
     overrides: Sequence[str] = ()
     alone: bool = True
 
+    def located(self, job: Job) -> Job:
+        """The job with its base model's path as seen from here."""
+        if job.settings.base is None:
+            return job
+        path = str(self.base / Path(job.settings.base).expanduser())
+        return replace(job, settings=replace(job.settings, base=path))
+
 
 @dataclass(frozen=True)
 class MergeJob:
@@ -62,6 +73,8 @@ class MergeJob:
         adapters: a list of paths, or "demo": the pair that lorafold ships.
         output: where to write the adapter; None: merged[.safetensors] in the run's folder.
         page: whether to write `overlap.html`: adapters and merged adapter compared.
+        evaluator: package.module:function, called with the path of the merged adapter; see `find_evaluator`.
+        resume: leave a finished run of the same settings in the run's folder as it is.
         threads: of the CPU; None: leave them as they are.
     """
 
@@ -69,6 +82,8 @@ class MergeJob:
     adapters: Any = "demo"
     output: str | None = None
     page: bool = True
+    evaluator: str | None = None
+    resume: bool = False
     threads: int | None = None
 
 
@@ -82,22 +97,32 @@ def merge(run: Run, job: MergeJob) -> dict[str, Any]:
         LorafoldError: a mistake in the settings or the files; nothing is written then.
     """
     start = perf_counter()
-    paths = adapter_paths(job.adapters, run.base)
+    paths, job = adapter_paths(job.adapters, run.base), run.located(job)
     with cpu_threads(job.threads):
         device = make_plan(job.settings, len(paths)).device  # finds most mistakes, before any file is read
         metrics = opening("merge", run, _config(job, paths), device)
+        if job.resume and (done := finished(run.folder, metrics["config"], [fingerprint(path) for path in paths])):
+            print(f"{' '.join(run.overrides)}: finished already -> {near(str(run.folder))}")
+            return done
+        judge = find_evaluator(job.evaluator, run.base) if job.evaluator else None
+        clear(run.folder)
         result, hashes = _merge(paths, job.settings, run.alone)
     merged = perf_counter()
-    target = save(result.adapter, _target(run, job, result.adapter), forbid=paths)
+    read: list[str | Path] = [*paths, *filter(None, [job.settings.base])]
+    adapter = signed(result.adapter, "merge", metrics["config"], hashes)
+    target = save(adapter, _target(run, job, adapter), forbid=read)
     written = perf_counter()
-    metrics |= {"output": {"path": str(target), "format": result.adapter.format}, **result.metrics()}
+    metrics |= {"output": {"path": str(target), "format": adapter.format}, **result.metrics()}
     metrics["inputs"] = hashed(metrics["inputs"], hashes)
     write_resolved(run.folder / "resolved.yaml", "merge", metrics["config"])
-    if job.page:
-        with cpu_threads(job.threads):
+    with cpu_threads(job.threads):
+        if job.page:
             metrics["page"] = try_merge_page(run.folder / "overlap.html", metrics, result)
-    done = perf_counter()
-    metrics["summary"]["seconds"] |= {"write": written - merged, "page": done - written, "total": done - start}
+        shown = perf_counter()
+        if judge:
+            metrics["evaluation"] = evaluate(judge, target)
+    seconds = {"write": written - merged, "page": shown - written, "evaluate": perf_counter() - shown}
+    metrics["summary"]["seconds"] |= {**seconds, "total": perf_counter() - start}
     write_json(run.folder / "metrics.json", metrics)
     _tell(run, metrics)
     return metrics
@@ -160,7 +185,7 @@ def _config(job: MergeJob, paths: Sequence[Path]) -> dict[str, Any]:
     settings = asdict(job.settings)
     groups = {name: choice(name, settings[name]) for name in ("objective", "manifold", "solver", "core")}
     adapters = "demo" if job.adapters == "demo" else [str(path) for path in paths]
-    rest = {"output": job.output, "page": job.page, "threads": torch.get_num_threads()}
+    rest = {"output": job.output, "page": job.page, "evaluator": job.evaluator, "threads": torch.get_num_threads()}
     return {"adapters": adapters, **settings, **groups, **rest}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from lorafold.adapters import FORMATS, Adapter, save
+from lorafold.adapters.metadata import signed
 from lorafold.align import align as align_adapters
 from lorafold.align import check_align
 from lorafold.align_settings import AlignSettings
@@ -48,13 +49,17 @@ def align(run: Run, job: AlignJob) -> dict[str, Any]:
         LorafoldError: a mistake in the settings or the files; nothing is written then.
     """
     start = perf_counter()
-    paths = adapter_paths(job.adapters, run.base)
+    paths, job = adapter_paths(job.adapters, run.base), run.located(job)
     check_align(job.settings, len(paths))
     with cpu_threads(job.threads):
         metrics = opening("align", run, _config(job, paths), torch.device("cpu"))
         result, hashes = with_fingerprints(paths, lambda: align_adapters(paths, job.settings))
     aligned = perf_counter()
-    targets = _save_all(run.folder, result.adapters, paths)
+    adapters = [
+        signed(adapter, "align", metrics["config"], [sha256], reference=None if number == 0 else hashes[0])
+        for number, (adapter, sha256) in enumerate(zip(result.adapters, hashes, strict=True))
+    ]
+    targets = _save_all(run.folder, adapters, paths)
     done = perf_counter()
     formats = [adapter.format for adapter in result.adapters]
     metrics["outputs"] = [{"path": str(path), "format": form} for path, form in zip(targets, formats, strict=True)]

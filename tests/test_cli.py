@@ -127,8 +127,12 @@ def one_line_error(process, cwd):
         (["merge", "rnak=8"], ["unknown setting 'rnak'", "Did you mean 'rank'?"]),
         (["merge", "solver.tolerance=1"], ["unknown setting 'solver.tolerance'", "tol"]),
         (["merge", "objective=chrodal"], ["unknown objective 'chrodal'", "phi", "Did you mean 'chordal'?"]),
-        (["merge", "scale=big"], ["scale=big", "Float"]),
+        (["merge", "scale=big"], ["scale='big'", "a finite number or one of each"]),
+        (["merge", "input_rank=big"], ["input_rank=big", "Integer"]),
+        (["merge", "method=ctn"], ["unknown method 'ctn'", "Did you mean 'ctm'?"]),
+        (["merge", "module_weights={nope: [1,0]}"], ["module_weights['nope'] matches none of 36 modules"]),
         (["merge", "adapters=[a (1).safetensors]"], ["cannot read", "quote names"]),
+        (["merge", "module_weights={layer.[0-3]: [1,0]}"], ["cannot read", "a backslash before each bracket"]),
         (["merge", "adapters=a,b"], ["Ambiguous", "'KEY=[A,B]'"]),
         (["merge", "-cn", "nope"], ["nope"]),
         (["merge", "adapters=[nope.safetensors,b]"], ["nope.safetensors: no such file"]),
@@ -146,7 +150,7 @@ def test_hydras_own_report_is_there_for_those_who_want_it(tmp_path):
     assert "Traceback" in run("merge", "rnak=8", cwd=tmp_path, HYDRA_FULL_ERROR="1").stderr
 
 
-CHOICES = [name for group in ("objective", "manifold", "solver", "core") for name in choices(group)]
+CHOICES = [name for group in ("objective", "manifold", "solver", "core", "method") for name in choices(group)]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +181,7 @@ def test_help_is_answered_without_torch(arguments, words, tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("lorafold me", "merge compare align"),
+        ("lorafold me", "merge compare align inspect resize convert reproduce report"),
         ("lorafold merge obj", "objective. objective="),
         ("lorafold merge rank=4 objective=p", "objective=phi objective=procrustes"),
     ],

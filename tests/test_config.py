@@ -23,8 +23,26 @@ def composed(*overrides):
 def test_the_settings_of_a_merge():
     """Scripts depend on these names: a new one is added here on purpose, and none goes away by accident."""
     assert set(composed()) == {
-        *("adapters", "weights", "rank", "objective", "subspace_weight", "reconstruction_weight"),
-        *("manifold", "solver", "core", "scale", "device", "dtype", "output", "page", "seed", "threads"),
+        *("adapters", "weights", "module_weights", "block_weights", "balance", "truncate", "rank", "core_rank"),
+        *("objective", "subspace_weight", "reconstruction_weight"),
+        *(
+            "manifold",
+            "solver",
+            "core",
+            "scale",
+            "base",
+            "input_rank",
+            "device",
+            "dtype",
+            "output",
+            "page",
+            "path",
+            "evaluator",
+            "score",
+            "resume",
+            "seed",
+            "threads",
+        ),
     }
 
 
@@ -51,7 +69,14 @@ def test_merge_yaml_sets_no_value_of_its_own():
         ("weights=[0.7,-1]", "weights", [0.7, -1]),
         ("threads=2", "threads", 2),
         ("output=out.safetensors", "output", "out.safetensors"),
-        ("scale=2", "scale", 2.0),
+        ("scale=2", "scale", 2),
+        ("scale=each", "scale", "each"),
+        ("weights=sum", "weights", "sum"),
+        ("truncate=[8,null]", "truncate", [8, None]),
+        (r"module_weights={layer\.\[0-3\]: [1,0]}", "module_weights", {r"layer\.[0-3]": [1, 0]}),
+        (r"module_weights={\d+$: [1,0], up|mid: [0.5,1]}", "module_weights", {r"\d+$": [1, 0], "up|mid": [0.5, 1]}),
+        ("block_weights=[null,OUTALL]", "block_weights", [None, "OUTALL"]),
+        ("block_weights={OUT0.: 0.5}", "block_weights", {"OUT0.": 0.5}),
         ("solver=alternating", "solver", choice("solver", "alternating")),
         ("solver.tol=1e-4", "solver", {**choice("solver", "riemannian_adam"), "tol": 1e-4}),
     ],

@@ -73,6 +73,16 @@ def test_the_files_hold_what_was_aligned(trio, here, tmp_path):
             assert after.modules[module].rank == 4
 
 
+def test_the_files_say_how_they_were_made(trio, here, tmp_path):
+    metrics = align(here, AlignJob(AlignSettings(group="general"), trio))
+    hashes = [fingerprint(tmp_path / name) for name in trio]
+    for number, (name, aligned) in enumerate(zip(trio, FILES, strict=False)):
+        entry = json.loads(load(here.folder / aligned).metadata["lorafold"])
+        assert (entry["command"], entry["method"]["group"]) == ("align", metrics["config"]["group"])
+        assert [(given["file"], given["sha256"]) for given in entry["inputs"]] == [(name, hashes[number])]
+        assert entry.get("reference") == (None if number == 0 else {"sha256": hashes[0]})
+
+
 def test_folders_stay_folders(here):
     metrics = align(here, AlignJob(AlignSettings()))
     assert left(here.folder) == ["aligned_1", "aligned_2", "metrics.json", "resolved.yaml"]
@@ -154,5 +164,5 @@ def test_the_settings_of_an_alignment():
     register("align")
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         config = hydra_compose("align")
-    assert set(config) == {"adapters", "mode", "group", "threads"}
+    assert set(config) == {"adapters", "mode", "group", "base", "input_rank", "threads"}
     assert read(config, AlignConfig).settings() == AlignSettings()

@@ -96,7 +96,7 @@ def base_model(adapter: Adapter) -> BaseModel | None:
     stated = {key: adapter.metadata.get(key) for key in ("ss_base_model_version", "modelspec.architecture")}
     stated["base_model_name_or_path"] = adapter.config.get("base_model_name_or_path")
     for key, value in stated.items():
-        if value:
+        if value and isinstance(value, str):
             family = next((family for pattern, family in _TITLES if pattern.search(value)), None)
             name = family.name if family and key != "base_model_name_or_path" else value
             return BaseModel(name, f"{key} {value}" if name != value else key, family)

@@ -126,7 +126,7 @@ def _listed(folder: Path) -> set[Path]:
     for index in sorted(folder.glob("*.safetensors.index.json")):
         try:
             names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
             raise LorafoldError(
                 f"not an index of shards ({error!r})", path=index, remedy="Download it again."
             ) from error

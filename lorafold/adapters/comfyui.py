@@ -18,6 +18,7 @@ from lorafold.adapters.adapter import Adapter, Module
 from lorafold.adapters.diffusers_keys import ALPHA, DOWN, UP, split_parts
 from lorafold.adapters.factors import alpha_value, check_complete, factor_pair, floating
 from lorafold.adapters.folding import unscaled_tensors
+from lorafold.adapters.hashes import with_hashes
 from lorafold.adapters.registry import register
 from lorafold.adapters.tensor_file import TensorFile, write_tensors
 from lorafold.adapters.unsupported import unsupported
@@ -55,7 +56,7 @@ def _check_module(module: Module) -> None:
 
 
 def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
-    write_tensors(path, tensors, adapter.metadata)
+    write_tensors(path, tensors, with_hashes(tensors, adapter.metadata))
 
 
 @register("comfyui", detect=_detect, tensors=_tensors, write=_write)

@@ -19,6 +19,7 @@ from lorafold.adapters.diffusers_config import METADATA_KEY, component, componen
 from lorafold.adapters.diffusers_keys import ALPHA, BIAS, DOWN, UP, is_diffusers, split_key
 from lorafold.adapters.factors import alpha_value, bias_vector, check_complete, factor_pair
 from lorafold.adapters.folding import unscaled_tensors
+from lorafold.adapters.hashes import with_hashes
 from lorafold.adapters.peft_config import Scaling
 from lorafold.adapters.registry import register
 from lorafold.adapters.tensor_file import TensorFile, write_tensors
@@ -51,7 +52,8 @@ def _check_module(module: Module) -> None:
 
 def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
     own = {key: value for key, value in adapter.metadata.items() if key != METADATA_KEY}
-    write_tensors(path, tensors, {**own, "format": "pt", **export_metadata(adapter.modules)})
+    metadata = {**own, "format": "pt", **export_metadata(adapter.modules)}
+    write_tensors(path, tensors, with_hashes(tensors, metadata))
 
 
 @register("diffusers", detect=_detect, tensors=_tensors, write=_write)

@@ -39,13 +39,13 @@ def component_scalings(file: TensorFile) -> dict[str, Scaling]:
                 path=file.path,
                 remedy="Extract a plain LoRA from base model plus adapter, and use that.",
             )
-    return {component: scaling(file.path, config) for component, config in configs.items()}
+    return {component: scaling(file.path, config, file.tensors) for component, config in configs.items()}
 
 
 def _parsed(file: TensorFile) -> dict[str, Any]:
     try:
         parsed = json.loads(file.metadata.get(METADATA_KEY) or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _bad(file, f"not readable as JSON ({error})") from error
     if not isinstance(parsed, dict):
         raise _bad(file, "not a JSON object")

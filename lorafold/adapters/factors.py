@@ -18,6 +18,8 @@ _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64
 # Numbers in one tensor computed from those of a file, as many as a layer of 16384 x 16384 has: small factors can claim
 # products of any size.
 LARGEST = 2**28
+# Of a rank that is larger than the layer: what is computed from a pair of factors grows with its square.
+_MOST_RANK = 1024
 _EXPORT_AGAIN = "The file is damaged or incomplete: download or export it again."
 
 
@@ -70,6 +72,13 @@ def factor_pair(file: TensorFile, up_key: str, down_key: str) -> tuple[Tensor, T
     if up.shape[1] != down.shape[0]:
         raise LorafoldError(
             f"rank {up.shape[1]} (shape {tuple(up.shape)}), but {down_key} has rank {down.shape[0]}",
+            path=file.path,
+            key=up_key,
+            remedy=_EXPORT_AGAIN,
+        )
+    if up.shape[1] > max(_MOST_RANK, min(len(up), down[0].numel())):
+        raise LorafoldError(
+            f"rank {up.shape[1]} of a layer of {len(up)} x {down[0].numel()}, expected at most {_MOST_RANK}",
             path=file.path,
             key=up_key,
             remedy=_EXPORT_AGAIN,

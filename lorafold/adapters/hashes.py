@@ -1,4 +1,4 @@
-"""The hashes by which kohya's tools know a file: what they look up instead of reading all of it.
+"""The hashes by which web interfaces know a file, whatever its names: what they look up instead of reading all of it.
 
 Source: sd-scripts, `library/train_util.py`, `precalculate_safetensors_hashes`.
 """

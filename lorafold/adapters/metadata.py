@@ -58,7 +58,9 @@ def merged_metadata(
     return merged | {"lorafold": _compact({"version": __version__, "inputs": inputs})}
 
 
-def signed(adapter: Adapter, command: str, config: Mapping[str, Any], hashes: Sequence[str]) -> Adapter:
+def signed(
+    adapter: Adapter, command: str, config: Mapping[str, Any], hashes: Sequence[str], reference: str | None = None
+) -> Adapter:
     """The adapter that a command made, saying so: its entry "lorafold" names command, settings and inputs.
 
     Args:
@@ -67,12 +69,15 @@ def signed(adapter: Adapter, command: str, config: Mapping[str, Any], hashes: Se
         config: all settings, resolved. Of choices the name is written down, of all of them together the SHA-256, but
             for those that do not change what comes out.
         hashes: SHA-256 of each input.
+        reference: likewise of what the adapter was matched to, if there is such a thing.
     """
     entry = json.loads(adapter.metadata["lorafold"])
     settings = {key: value for key, value in config.items() if key not in _ELSEWHERE}
     method = {key: _name(value) for key, value in settings.items()}
     entry |= {"command": command, "method": method, "config_sha256": _sha256(settings)}
     entry["inputs"] = [given | {"sha256": sha} for given, sha in zip(entry["inputs"], hashes, strict=True)]
+    if reference is not None:
+        entry["reference"] = {"sha256": reference}
     return replace(adapter, metadata={**adapter.metadata, "lorafold": _compact(entry)})
 
 

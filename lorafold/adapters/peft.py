@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from lorafold.adapters.peft_config import CONFIG_NAME, Scaling, load_config, sca
 from lorafold.adapters.peft_export import export_config
 from lorafold.adapters.pending import Pending, sort_layers
 from lorafold.adapters.registry import register
-from lorafold.adapters.tensor_file import TensorFile, write_tensors
+from lorafold.adapters.tensor_file import TensorFile, storable, write_tensors
 from lorafold.adapters.unsupported import unsupported
 from lorafold.errors import LorafoldError
 
@@ -84,9 +85,17 @@ def read(file: TensorFile) -> Adapter:
         LorafoldError: no configuration, not a plain LoRA, an unknown tensor, an incomplete module, or a bad shape.
     """
     config_path = file.path.parent / CONFIG_NAME
-    config = load_config(config_path)
+    return parse(file, load_config(config_path), config_path)
+
+
+def parse(file: TensorFile, config: Mapping[str, Any], config_path: Path) -> Adapter:
+    """The adapter in tensors of PEFT names, of a file or a live model, with a configuration that `check_plain` passes.
+
+    Raises:
+        LorafoldError: an unknown tensor, an incomplete module, or a bad shape.
+    """
     parts, extras = _sort_keys(file)
-    rule = scaling(config_path, config)
+    rule = scaling(config_path, config, file.tensors)
     dora = (_DORA,) if config.get("use_dora") else ()
     layers = {name: _layer(file, name, keys, rule, dora) for name, keys in parts.items()}
     modules, pending = sort_layers(layers)
@@ -106,7 +115,7 @@ def _sort_keys(file: TensorFile) -> tuple[dict[str, dict[str, str]], dict[str, T
         elif ".lora_" in key or not key.startswith(_PREFIX):
             raise unsupported(file.path, key)
         else:
-            extras[key] = tensor
+            extras[key] = storable(file.path, key, tensor)
     if len(adapters) > 1:
         raise LorafoldError(
             f"holds {len(adapters)} adapters: {', '.join(sorted(str(name) for name in adapters))}",

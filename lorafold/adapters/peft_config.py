@@ -11,13 +11,16 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lorafold.errors import LorafoldError
+from lorafold.patterns import unusable
 
+# Larger ranks and alphas are no numbers that anyone meant.
+_LARGEST = 1e30
 CONFIG_NAME = "adapter_config.json"
 _log = logging.getLogger(__name__)
 
@@ -51,9 +54,9 @@ def load_config(path: Path) -> dict[str, Any]:
             path=path,
             remedy="Put the adapter's adapter_config.json beside its tensors.",
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LorafoldError(f"not readable as JSON ({error})", path=path, remedy=_REPAIR) from error
-    _check_plain(path, config)
+    check_plain(path, config)
     if str(config.get("init_lora_weights")).startswith(CHANGES_BASE):
         _log.warning(
             "%s: init_lora_weights=%s: unless it was converted, this adapter belongs to a changed base model",
@@ -63,7 +66,8 @@ def load_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _check_plain(path: Path, config: Any) -> None:
+def check_plain(path: Path, config: Any) -> None:
+    """Raise LorafoldError unless `config`, which was read from `path`, is that of a plain LoRA."""
     if not isinstance(config, dict):
         raise LorafoldError("not a JSON object", path=path, remedy=_REPAIR)
     if config.get("peft_type") != "LORA":
@@ -73,6 +77,11 @@ def _check_plain(path: Path, config: Any) -> None:
             key="peft_type",
             remedy="Only LoRA adapters can be merged; convert it to LoRA with PEFT.",
         )
+    for key in ("target_modules", "exclude_modules", "modules_to_save"):
+        value = config.get(key)
+        plain = isinstance(value, list | tuple | set) and all(isinstance(item, str) for item in value)
+        if not (value is None or plain or (isinstance(value, str) and key != "modules_to_save")):
+            raise LorafoldError(f"{value!r}, expected a list of names", path=path, key=key, remedy=_REPAIR)
     for key in _VARIANTS:
         if config.get(key):
             raise LorafoldError(
@@ -125,12 +134,24 @@ class Scaling:
         return rank, self.alpha.resolve(name) / (math.sqrt(rank) if self.rslora else rank)
 
 
-def scaling(path: Path, config: Mapping[str, Any]) -> Scaling:
+def scaling(path: Path, config: Mapping[str, Any], names: Collection[str]) -> Scaling:
     """The scale rule in `config`, which was read from `path`.
+
+    Args:
+        names: of what it will be asked for, or longer ones: how long that takes depends on them.
 
     Raises:
         LorafoldError: a rank that is not a positive integer, an alpha that is not finite, or a bad pattern.
     """
+    for key in ("rank_pattern", "alpha_pattern"):
+        bad = unusable(config.get(key) or {}, names) if isinstance(config.get(key), dict) else None
+        if bad is not None:
+            raise LorafoldError(
+                f"{bad!r} is not a regular expression, or could take forever",
+                path=path,
+                key=key,
+                remedy="Correct adapter_config.json: names of modules need no * and +.",
+            )
     return Scaling(
         rank=_pattern(path, config, ("r", "rank_pattern"), _is_rank, "a positive integer"),
         alpha=_pattern(path, config, ("lora_alpha", "alpha_pattern"), _is_finite, "a finite number"),
@@ -139,11 +160,11 @@ def scaling(path: Path, config: Mapping[str, Any]) -> Scaling:
 
 
 def _is_rank(value: Any) -> bool:
-    return isinstance(value, int) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LARGEST
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _pattern(
@@ -160,6 +181,6 @@ def _pattern(
             raise LorafoldError(f"{value!r}, expected {expected}", path=path, key=key, remedy=_REPAIR)
     try:
         compiled = tuple((re.compile(rf"(.*\.)?({key})$"), value) for key, value in exact.items())
-    except re.error as error:
+    except re.error as error:  # alone it is one
         raise LorafoldError(f"not a regular expression ({error})", path=path, key=name, remedy=_REPAIR) from error
     return Pattern(exact, compiled, default)

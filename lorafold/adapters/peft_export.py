@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from lorafold.adapters.adapter import Adapter, Module
+from lorafold.adapters.peft_config import CHANGES_BASE
 from lorafold.errors import LorafoldError
+from lorafold.patterns import unusable
 
 # What PEFT needs and an adapter from elsewhere does not bring.
 _DEFAULTS: dict[str, Any] = {
@@ -37,6 +39,7 @@ def export_config(adapter: Adapter) -> dict[str, Any]:
     ranks = {name: module.rank for name, module in modules.items()}
     alphas = {name: _alpha(module) for name, module in modules.items()}
     rank, alpha = Counter((ranks[name], alphas[name]) for name in modules).most_common(1)[0][0]
+    _check_start(adapter.config, set(ranks.values()))
     return {
         **_DEFAULTS,
         **adapter.config,
@@ -49,6 +52,17 @@ def export_config(adapter: Adapter) -> dict[str, Any]:
         "use_dora": False,
         "lora_bias": any(module.bias is not None for module in modules.values()),
     }
+
+
+def _check_start(config: Mapping[str, Any], ranks: Collection[int]) -> None:
+    """PiSSA and its kin change the base model by what their rank leaves over, so only that rank fits it."""
+    start = str(config.get("init_lora_weights"))
+    if start.startswith(CHANGES_BASE) and set(ranks) != {config.get("r")}:
+        raise LorafoldError(
+            f"init_lora_weights={start} changes the base model by what rank {config.get('r')} leaves over, but these "
+            f"modules have rank {', '.join(map(str, sorted(ranks)))}",
+            remedy=f"Use rank={config.get('r')}, or convert the adapters to plain LoRA with PEFT before.",
+        )
 
 
 def _alpha(module: Module) -> float:
@@ -65,13 +79,15 @@ def _anchored(name: str) -> str:
 def _targets(config: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """target_modules as it is if it covers all modules, else their exact list without exceptions."""
     for name in names:
-        if any(re.match(rf"(^|.*\.){saved}($|\..*)", name) for saved in config.get("modules_to_save") or ()):
+        if any(f".{saved}." in f".{name}." for saved in config.get("modules_to_save") or ()):
             raise LorafoldError(
                 "adapted by LoRA here, but modules_to_save replaces it as a whole",
                 key=name,
                 remedy="Leave out the adapter with modules_to_save, or this module.",
             )
-    if not config.get("layers_to_transform") and all(_is_targeted(config, name) for name in names):
+    patterns = [value for key in ("target_modules", "exclude_modules") if isinstance(value := config.get(key), str)]
+    asked = not config.get("layers_to_transform") and unusable(patterns, names) is None
+    if asked and all(_is_targeted(config, name) for name in names):
         return {}
     exceptions = ("exclude_modules", "layers_to_transform", "layers_pattern")
     return {"target_modules": sorted(names), **{key: None for key in exceptions if key in config}}

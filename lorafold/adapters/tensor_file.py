@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,10 @@ _DTYPE_NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+# No layer has more; torch can handle 64.
+_MOST_AXES = 8
+# Characters. Real names are shorter than 200.
+_LONGEST_NAME = 1000
 _PLACES = {dtype: place for place, dtype in enumerate(_DTYPE_NAMES)}
 
 
@@ -49,7 +54,8 @@ def open_tensors(path: Path) -> TensorFile:
     """Map a safetensors file; the library checks header, dtypes, shapes and offsets against the file's size.
 
     Raises:
-        LorafoldError: not readable, empty, truncated, or not a safetensors file.
+        LorafoldError: not readable, empty, truncated, or not a safetensors file; a name that is there twice or absurdly
+            long; a tensor of too many axes.
     """
     try:
         if path.stat().st_size == 0:
@@ -57,7 +63,10 @@ def open_tensors(path: Path) -> TensorFile:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.offset_keys()}
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except LorafoldError:
+        raise
+    # torch has its own errors for shapes beyond its integers
+    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise LorafoldError(
             f"not a readable, complete safetensors file ({error})",
             path=path,
@@ -65,7 +74,41 @@ def open_tensors(path: Path) -> TensorFile:
         ) from error
     if not tensors:
         raise LorafoldError("the file holds no tensors", path=path, remedy="Download or export it again.")
+    _check_names(path, tensors)
     return TensorFile(path, tensors, metadata)
+
+
+def _check_names(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """What the library lets pass: names that are there twice, of which it takes the last, or absurd."""
+    for key, tensor in tensors.items():
+        if len(key) > _LONGEST_NAME or tensor.ndim > _MOST_AXES:
+            raise _damaged(
+                path, key, f"a name of {len(key)} characters for {tensor.ndim} axes, expected at most "
+                f"{_LONGEST_NAME} and {_MOST_AXES}"
+            )  # fmt: skip
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        stated = json.loads(file.read(size), object_pairs_hook=tuple)
+    keys = [key for key, _ in stated]
+    if len(keys) > len(set(keys)):
+        raise _damaged(path, next(key for key, count in Counter(keys).items() if count > 1), "there twice in the header")
+
+
+def _damaged(path: Path, key: str, problem: str) -> LorafoldError:
+    return LorafoldError(problem, path=path, key=key, remedy="The file is damaged: download or export it again.")
+
+
+def storable(path: Path, key: str, tensor: Tensor) -> Tensor:
+    """The tensor, which is to be carried to another file.
+
+    Raises:
+        LorafoldError: its dtype is one of packed numbers, which torch cannot tell apart.
+    """
+    if tensor.dtype not in _PLACES:
+        raise LorafoldError(
+            f"dtype {tensor.dtype}, which cannot be carried", path=path, key=key, remedy="Remove this tensor."
+        )
+    return tensor
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -95,5 +138,5 @@ def _header(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes
     for key, tensor in tensors.items():
         start, end = end, end + tensor.nbytes
         header[key] = {"dtype": _DTYPE_NAMES[tensor.dtype], "shape": [*tensor.shape], "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
     return text + b" " * (-len(text) % 8)

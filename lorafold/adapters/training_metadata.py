@@ -60,7 +60,7 @@ def parsed(value: str | None) -> dict[str, Any]:
     """A JSON object, empty where there is none."""
     try:
         content = json.loads(value or "null")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -55,10 +55,12 @@ def test_the_bytes_are_those_of_safetensors_but_for_the_order_of_the_metadata() 
     assert b"".join(serialised(mixed(), {"a": "ß\n"})) == save(mixed(), {"a": "ß\n"})
 
 
-def test_a_saved_file_is_what_its_hashes_say(tmp_path: Path) -> None:
-    modules = {name: Module(name, normal(9, 2).half(), normal(2, 7).half(), 0.5) for name in ("b", "a")}
+@pytest.mark.parametrize(("form", "prefix"), [("kohya", ""), ("diffusers", "unet."), ("comfyui", "diffusion_model.")])
+def test_a_saved_file_is_what_its_hashes_say(form: str, prefix: str, tmp_path: Path) -> None:
+    names = (f"{prefix}b", f"{prefix}a")
+    modules = {name: Module(name, normal(9, 2).half(), normal(2, 7).half(), 0.5) for name in names}
     stale = {**TRAINED, "sshs_model_hash": "0" * 64, "note": "kept"}
-    path = save_adapter(Adapter("kohya", modules, metadata=stale), tmp_path / "a.safetensors")
+    path = save_adapter(Adapter(form, modules, metadata=stale), tmp_path / "a.safetensors")
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     content = path.read_bytes()

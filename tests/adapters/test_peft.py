@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from lorafold.adapters import Adapter, Module, load, save
+from lorafold.errors import LorafoldError
 from tests.adapters.samples import PREFIX, normal, peft_folder, peft_pair, update
 
 Q = "model.layers.1.self_attn.q_proj"
@@ -140,3 +142,16 @@ def test_target_modules_are_kept_if_they_cover_all(tmp_path: Path, given: dict[s
     config = exported(tmp_path, {"b.q": (2, 1.0), "a.q": (2, 1.0)}, **given)
     assert config["target_modules"] == (given["target_modules"] if kept else ["a.q", "b.q"])
     assert not config.get("exclude_modules") and not config.get("layers_to_transform")
+
+
+def test_an_initialisation_that_changed_the_base_model_keeps_its_rank(tmp_path):
+    """PEFT subtracts at load what the initial factors of that rank hold: another rank would leave another model."""
+    adapter = load(peft_folder(tmp_path, peft_pair(), init_lora_weights="pissa"))
+    save(adapter, tmp_path / "same")
+    wider = {
+        name: replace(module, up=torch.cat([module.up] * 2, 1), down=torch.cat([module.down / 2] * 2, 0))
+        for name, module in adapter.modules.items()
+    }
+    with pytest.raises(LorafoldError, match=r"init_lora_weights=pissa changes the base model by what rank \d+ leaves"):
+        save(replace(adapter, modules=wider), tmp_path / "wider")
+    assert not (tmp_path / "wider").exists()

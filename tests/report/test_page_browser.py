@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,35 +10,12 @@ import pytest
 
 from lorafold.report.page import write_page
 from tests.builders import one_thread as one_thread
+from tests.report.browser import By, Keys, WebDriverWait, all_of, assert_silent, by_id, needs_browser, show
+from tests.report.browser import browser as browser
 from tests.report.page_samples import HOSTILE, NAMES, compared, nulls
 
-webdriver = pytest.importorskip("selenium.webdriver")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium or no chromedriver")
-
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1400,900"
-)
+pytestmark = needs_browser
 Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.get("about:blank")
-    _requested(driver)  # those of Chromium's own first page
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -50,29 +25,10 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
     def opens(metrics: dict[str, Any], grids: dict, *, scheme: str = "light", width: int = 1400) -> Any:
         path = tmp_path / "page.html"
         write_page(path, metrics, grids)
-        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        browser.get(path.as_uri())
-        return browser
+        return show(browser, path, scheme, width)
 
     yield opens
-    assert browser.get_log("browser") == []
-    assert [url for url in _requested(browser) if not url.startswith(("file:", "data:"))] == []
-
-
-def _requested(browser: Any) -> list[str]:
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-
-
-def by_id(browser: Any, name: str) -> Any:
-    return browser.find_element(By.ID, name)
-
-
-def all_of(browser: Any, selector: str) -> list[Any]:
-    return browser.find_elements(By.CSS_SELECTOR, selector)
+    assert_silent(browser)
 
 
 def visible_names(browser: Any) -> list[str]:

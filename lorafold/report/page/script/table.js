@@ -99,22 +99,11 @@ function sortTable() {
   }
 }
 
-/** What is missing comes last, whichever way; equal values keep the order of the file. */
-function comparison(values, down) {
-  return (a, b) => {
-    const [x, y] = [values[a], values[b]];
-    if (x == null || y == null) return (x == null) - (y == null) || a - b;
-    const order = typeof x === "string" ? x.localeCompare(y, "en", { numeric: true }) : x - y;
-    return (down ? -order : order) || a - b;
-  };
-}
-
 function filterTable() {
-  const words = state.filter.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = wordsOf(state.filter);
   let visible = 0;
   moduleRows.forEach((row, m) => {
-    const text = [MODULES.name[m], MODULES.group[m], MODULES.kind[m]].join(" ").toLowerCase();
-    row.hidden = !words.every((word) => text.includes(word));
+    row.hidden = !hasAll([MODULES.name[m], MODULES.group[m], MODULES.kind[m]].join(" "), words);
     visible += row.hidden ? 0 : 1;
   });
   fill("count", words.length ? `${integer(visible)} of ${plural(COUNT, "module")}` : plural(COUNT, "module"));

@@ -1,0 +1,131 @@
+"""Merging the adapters of a live PEFT model, without files: a sibling of PEFT's `add_weighted_adapter`.
+
+    from lorafold.integrations.peft import add_merged_adapter
+
+    add_merged_adapter(model, ["style", "subject"], [0.7, 0.3], "both", rank=16, objective="geodesic")
+    model.set_adapter("both")
+
+The model's state dict stands in for the files, so that the result is that of saving, merging and loading.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from lorafold.adapters import FORMATS, Adapter
+from lorafold.adapters.peft import parse
+from lorafold.adapters.peft_config import check_plain
+from lorafold.adapters.peft_export import export_config
+from lorafold.adapters.pending import settle
+from lorafold.adapters.tensor_file import TensorFile
+from lorafold.errors import LorafoldError
+from lorafold.merge import MergeResult, merge
+from lorafold.methods import method as published
+from lorafold.settings import Settings
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+def add_merged_adapter(
+    model: PeftModel,
+    adapters: Sequence[str],
+    weights: Sequence[float] | None,
+    adapter_name: str,
+    method: str | None = None,
+    **changes: Any,
+) -> MergeResult:
+    """Merge LoRA adapters of `model` into a new one of it, which is frozen and not active yet.
+
+    Every update ΔW_i = s_i B_i A_i is taken with the scale of its configuration: rsLoRA, rank_pattern and
+    alpha_pattern count. `rank="max"` gives what PEFT calls "cat", the exact sum, at the least rank.
+
+    Args:
+        model: a `peft.PeftModel` with LoRA adapters of linear, convolutional or embedding layers.
+        adapters: their names in the model; they may differ in rank and in the layers that they adapt.
+        weights: one number per adapter, of any sign; None for the mean of the updates.
+        adapter_name: of the new adapter.
+        method: a published method, by its name in `conf/method`, that sets what `changes` do not.
+        changes: fields of `Settings`, e.g. rank=16, objective="geodesic", core="ties", scale=0.8. The device to
+            compute on is the model's unless `device` says otherwise.
+
+    Returns:
+        As `lorafold.merge`, whose `metrics()` tell how good the merge is.
+
+    Raises:
+        LorafoldError: an unknown or taken name, adapters other than plain LoRA, or a mistake in the settings.
+    """
+    _check_names(model, adapters, adapter_name)
+    chosen = {"device": _device(model), "weights": weights, **changes}
+    settings = replace(Settings(), **chosen) if method is None else published(method, **chosen)
+    state = model.state_dict()
+    result = merge([_read(model, state, name, settings) for name in adapters], settings)
+    _add(model, adapters, adapter_name, result.adapter)
+    return result
+
+
+def _check_names(model: PeftModel, adapters: Sequence[str], adapter_name: str) -> None:
+    known = ", ".join(model.peft_config)
+    for name in adapters:
+        if name not in model.peft_config:
+            raise LorafoldError(f"the model has no adapter {name!r}", remedy=f"It has {known}.")
+    if adapter_name in model.peft_config:
+        raise LorafoldError(
+            f"the model has an adapter {adapter_name!r} already",
+            remedy="Choose another name, or delete that one first.",
+        )
+
+
+def _device(model: PeftModel) -> str:
+    """The model's, where lorafold computes on such."""
+    device = next(model.parameters()).device
+    return str(device) if device.type in ("cpu", "cuda") else Settings.device
+
+
+def _read(model: PeftModel, state: dict[str, Tensor], name: str, settings: Settings) -> Adapter:
+    """The adapter `name`, from tensors and configuration as PEFT would save them; `state` is the model's."""
+    from peft import get_peft_model_state_dict
+
+    path = Path(name)
+    config = json.loads(json.dumps(model.peft_config[name].to_dict(), default=_plain))
+    check_plain(path, config)
+    tensors = get_peft_model_state_dict(model, state, name, save_embedding_layers=False)
+    file = TensorFile(path, {key: tensor.cpu() for key, tensor in tensors.items()}, {})
+    adapter = settle(parse(file, config, path), path, settings.base, settings.input_rank)
+    return replace(adapter, path=path)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: sets, and values that only print."""
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)
+
+
+def _add(model: PeftModel, merged: Sequence[str], name: str, adapter: Adapter) -> None:
+    """Put `adapter` into the model; its configuration is the first one's of `merged` but for what the merge changes."""
+    from peft import set_peft_model_state_dict
+
+    configs: list[Any] = [model.peft_config[one] for one in merged]
+    derived = {key: value for key, value in export_config(adapter).items() if value != adapter.config.get(key)}
+    whole = sorted({module for config in configs for module in config.modules_to_save or ()})
+    # Initialisations such as PiSSA would change the base model's weights.
+    changes = {**derived, "init_lora_weights": True, "modules_to_save": whole or None}
+    model.add_adapter(name, replace(configs[0], **changes))
+    tensors = FORMATS["peft"].tensors(adapter)
+    _prepare(model, name, tensors)
+    set_peft_model_state_dict(model, tensors, adapter_name=name)
+
+
+def _prepare(model: PeftModel, name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Freeze the new factors, and give them the dtype of what they will hold; PEFT gives them the base model's."""
+    own = re.compile(rf"\.(lora_[^.]+)\.{re.escape(name)}(?=\.|$)")
+    for key, parameter in model.named_parameters():
+        if own.search(key):
+            parameter.requires_grad_(False)
+            parameter.data = parameter.data.to(tensors[own.sub(r".\1", key)].dtype)

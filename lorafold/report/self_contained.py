@@ -1,0 +1,61 @@
+"""A page for the browser in one file: its template, style and scripts, and its data. It needs no other file.
+
+Names, paths and metadata come from strangers' files. They reach a page as JSON in which no character can end the
+script element, the scripts write them as text only, and the page forbids every script but its own.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from lorafold.adapters.atomic import staged
+
+
+def self_contained(
+    template: Path, styles: Sequence[str], scripts: Sequence[Path], title: str, content: Mapping[str, Any], **parts: str
+) -> str:
+    """The text of a page.
+
+    Args:
+        template: with $title, $style, $style_hash, $script, $script_hash, $data and the names of `parts`.
+        styles: the text of the style sheets.
+        scripts: in this order they make one script.
+        title: any text.
+        content: plain JSON for the scripts.
+        parts: markup; what it holds of strangers' words is escaped already.
+    """
+    style = "\n".join(styles)
+    script = "\n".join(path.read_text(encoding="utf-8") for path in scripts)
+    return Template(template.read_text(encoding="utf-8")).substitute(
+        parts,
+        title=html.escape(title.encode("utf-8", "replace").decode("utf-8")),  # paths may hold what is no Unicode
+        style=style,
+        style_hash=_hash(style),
+        script=script,
+        script_hash=_hash(script),
+        data=embedded(content),
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a page in one step: the file is there as a whole or not at all."""
+    with staged(path) as scratch:
+        scratch.write_text(text, encoding="utf-8", newline="\n")  # other line ends would change the hashes
+
+
+def embedded(content: Mapping[str, Any]) -> str:
+    """JSON for the inside of a script element: without <, > and & it can neither end the element nor open a comment."""
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _hash(text: str) -> str:
+    """As a content security policy names a script or a style."""
+    return b64encode(sha256(text.encode("utf-8")).digest()).decode("ascii")

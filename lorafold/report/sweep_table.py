@@ -1,0 +1,70 @@
+"""What the terminal says about a sweep: the best runs, what is missing, and where the page is. 80 columns wide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lorafold.report.parts import amount, plain_table, printable
+from lorafold.report.terminal import near
+from lorafold.sweep_report import Sweep, words
+from lorafold.sweep_report.sweep import STATUSES
+
+_RUNS, _PROBLEMS, _SETTINGS = 10, 5, 3  # at most
+_WIDTH = 80
+_NAME = 20  # characters of a run's name
+
+
+def show(sweep: Sweep, files: Sequence[Path], console: Console | None = None) -> None:
+    """Print the runs whose worst adapter keeps most, what has no result, and what was written."""
+    console = console or Console(highlight=False)
+    console.print(one_line(sweep), style="bold", soft_wrap=True)
+    if sweep.runs:
+        console.print(_table(sweep))
+    names = sweep.named([problem.folder for problem in sweep.problems])
+    for problem, name in list(zip(sweep.problems, names, strict=True))[:_PROBLEMS]:
+        line = f"{problem.status}: {name}: {problem.reason or problem.asked}"
+        console.print(printable(line, 2 * _WIDTH), style="yellow", markup=False, soft_wrap=True)
+    if len(sweep.problems) > _PROBLEMS:
+        console.print(f"... and {len(sweep.problems) - _PROBLEMS} more without a result, see the page", style="yellow")
+    for path in files:
+        console.print(near(str(path)), soft_wrap=True, markup=False)
+
+
+def one_line(sweep: Sweep) -> str:
+    """How many runs there are, and how many have no result."""
+    counts = ((sweep.count(status), status) for status in STATUSES)
+    return ", ".join([f"{len(sweep.runs)} finished", *(f"{count} {status}" for count, status in counts if count)])
+
+
+def _table(sweep: Sweep) -> Table:
+    keys = sweep.differing[:_SETTINGS]
+    table = plain_table("run", *map(escape, keys), "parameters", "kept", "phi", "error")
+    order = sorted(range(len(sweep.runs)), key=lambda number: -(sweep.runs[number].numbers.worst_kept or 0))
+    for number in order[:_RUNS]:
+        run = sweep.runs[number]
+        settings = (printable(_words(sweep, number, key), 18) for key in keys)
+        size = "-" if run.parameters is None else amount(run.parameters)
+        values = (run.numbers.worst_kept, run.numbers.mean_phi, run.numbers.error)
+        table.add_row(escape(_end(sweep.names[number])), *map(escape, settings), size, *map(_number, values))
+    if len(order) > _RUNS:
+        table.caption = f"the {_RUNS} of {len(order)} runs whose worst adapter keeps most"
+    return table
+
+
+def _words(sweep: Sweep, number: int, key: str) -> str:
+    settings = sweep.runs[number].settings
+    return words(key, settings[key]) if key in settings else "-"
+
+
+def _end(name: str) -> str:
+    """The end of a path tells more than its beginning."""
+    return printable(name if len(name) <= _NAME else f"...{name[3 - _NAME :]}", _NAME)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

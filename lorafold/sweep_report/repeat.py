@@ -1,0 +1,33 @@
+"""The command line that runs a run again: exactly, from its `resolved.yaml`, or else from what was asked for."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lorafold.sweep_report.untrusted import mapping, texts
+
+_PROGRAM = ("python", "-m", "lorafold")
+
+
+def repeat_command(folder: Path, metrics: Mapping[str, Any]) -> str | None:
+    """For a POSIX shell; None where it would not be safe or not be complete.
+
+    Every word is quoted: what it is made of may come from a stranger. Characters that cannot be seen could fool who
+    pastes the line, so there is none with them.
+    """
+    command = metrics.get("command")
+    if not isinstance(command, str) or not re.fullmatch("[a-z]+", command):
+        return None
+    asked = mapping(metrics.get("environment")).get("overrides")
+    if (folder / "resolved.yaml").is_file():
+        arguments = ["-cd", str(folder), "-cn", "resolved"]
+    elif isinstance(asked, list):
+        arguments = texts(asked)
+    else:
+        return None
+    line = shlex.join([*_PROGRAM, command, *arguments])
+    return line if line.isprintable() else None

@@ -1,0 +1,8 @@
+"""The modules beside the tests are scripts: they find each other by this folder, and so do the tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

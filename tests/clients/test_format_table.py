@@ -1,0 +1,113 @@
+"""docs/formats.md says what is: its tables come from rows that are tried here, and from the clients' own tests.
+
+Where they differ, the test fails with what belongs there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import lorafold
+from lorafold.adapters import FORMATS, Adapter
+from lorafold.errors import LorafoldError
+from tests.adapters.samples import peft_folder, update
+from tests.builders import one_thread as one_thread
+from tests.clients.format_rows import PLAIN, ROWS, SAME, Row
+
+PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
+NAMED = {"sd": "SD 1.5", "sdxl": "SDXL", "flux": "Flux", "sd3": "SD3", "wan": "Wan"}
+KINDS = {"bert": "BERT", "llama": "Llama", "conv": "ResNet"}
+READ = [row for row in ROWS if row.form is not None]
+
+
+def sample(row: Row, folder: Path) -> tuple[Path, Path | None]:
+    """The adapter of a row on disk, and the base model that it needs."""
+    folder.mkdir()
+    base = folder / "base.safetensors" if row.base else None
+    if base is not None:
+        save_file({key: torch.ones(size) for key, size in row.base.items()}, base)
+    if row.config is not None:
+        return peft_folder(folder / "adapter", row.file(), **row.config), base
+    save_file(row.file(), folder / "a.safetensors", dict(row.metadata) or None)
+    return folder / "a.safetensors", base
+
+
+def again(adapter: Adapter, folder: Path) -> tuple[Path, Adapter]:
+    """The adapter, saved and loaded."""
+    path = lorafold.save(adapter, folder / ("out" if FORMATS[adapter.format].companions else "out.safetensors"))
+    return path, lorafold.load(path)
+
+
+@pytest.mark.parametrize("row", READ, ids=lambda row: row.layout)
+def test_what_is_said_to_be_read_is_read_and_written_so(row: Row, tmp_path: Path) -> None:
+    path, base = sample(row, tmp_path / "in")
+    adapter = lorafold.load(path, base=base)
+    assert adapter.format == row.form
+    written, loaded = again(adapter, tmp_path)
+    for name, module in adapter.modules.items():
+        torch.testing.assert_close(update(loaded.modules[name]), update(module), rtol=1e-6, atol=1e-6)
+    keys = set(load_file(written / "adapter_model.safetensors" if written.is_dir() else written))
+    assert (row.tensors.keys() <= keys) == (row.write == SAME)
+    if row.base:
+        with pytest.raises(LorafoldError, match="base="):
+            lorafold.load(path)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.form is None], ids=lambda row: row.layout)
+def test_what_is_said_to_be_refused_is_refused_by_name(row: Row, tmp_path: Path) -> None:
+    with pytest.raises(LorafoldError, match=re.escape(row.reason)):
+        lorafold.load(sample(row, tmp_path / "in")[0])
+
+
+def test_every_format_has_a_row() -> None:
+    assert {row.form for row in READ if row.write == SAME} == FORMATS.keys()
+    assert {row.write for row in READ} == {SAME, PLAIN}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def layouts() -> str:
+    """Layout x (read, write)."""
+    rows = [[row.layout, row.keys, row.read, row.write] for row in ROWS]
+    return table(["layout", "tensors", "read", "written"], rows)
+
+
+def clients() -> str:
+    """Format x models of clients that load it."""
+    from tests.clients.peft_models import CONFIGS
+    from tests.clients.test_pipelines import CASES
+
+    loaded: dict[str, list[str]] = {name: [] for name in FORMATS}
+    for case in CASES:
+        loaded[case.converted or case.forms[0]].append(f"diffusers: {NAMED[case.architecture]}")
+    loaded["peft"] += [f"PEFT: {KINDS[kind]}" for kind in CONFIGS]
+    rows = [[name, ", ".join(_grouped(dict.fromkeys(models)))] for name, models in sorted(loaded.items())]
+    return table(["merged file", "loaded and compared in"], rows)
+
+
+def _grouped(models: Iterable[str]) -> list[str]:
+    """The client is named once."""
+    shown, last = [], ""
+    for model in models:
+        client, _, name = model.partition(": ")
+        shown.append(name if client == last else f"{client} {name}")
+        last = client
+    return shown
+
+
+@pytest.mark.parametrize("make", [layouts, clients], ids=["layouts", "clients"])
+def test_the_page_holds_the_table(make) -> None:
+    if make is clients:
+        pytest.importorskip("diffusers")
+        pytest.importorskip("peft")
+    expected, page = make(), PAGE.read_text(encoding="utf-8")
+    assert expected in page, f"put this into docs/formats.md:\n\n{expected}\n"

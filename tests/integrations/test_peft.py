@@ -1,0 +1,185 @@
+"""add_merged_adapter: what it puts into a live model is what saving, merging and loading gives."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import lorafold
+from lorafold.errors import LorafoldError
+from lorafold.integrations.peft import add_merged_adapter
+from tests.builders import one_thread as one_thread
+from tests.clients.checking import check_equal_outputs, check_outputs
+from tests.clients.listening import complaints
+from tests.clients.peft_models import base_model, deltas, layers, outputs, peft, peft_model, saved, weighted
+
+# What PEFT calls in transformers.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
+
+KINDS = pytest.mark.parametrize("kind", ["bert", "llama", "conv"])
+NAMES, WEIGHTS = ["first", "second"], [0.7, -0.4]
+CASES = [
+    pytest.param(torch.float32, {}, id="default"),
+    pytest.param(torch.float16, {"rank": 2, "objective": "geodesic", "scale": 0.5}, id="geodesic"),
+    pytest.param(torch.bfloat16, {"rank": "max", "core": {"name": "ties", "density": 0.6}}, id="ties"),
+]
+
+
+def factors(model: Any, adapter: str) -> dict[str, torch.Tensor]:
+    return peft.get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
+
+
+@KINDS
+@pytest.mark.parametrize(("dtype", "settings"), CASES)
+def test_it_is_the_route_over_files(kind: str, dtype: torch.dtype, settings: dict, tmp_path: Path) -> None:
+    model = peft_model(kind, dtype=dtype)
+    with complaints("merged") as messages:
+        result = add_merged_adapter(model, NAMES, WEIGHTS, "merged", **settings)
+    assert messages == []
+    merged = lorafold.merge(saved(peft_model(kind, dtype=dtype), tmp_path), weights=WEIGHTS, **settings)
+    path = lorafold.save(merged.adapter, tmp_path / "merged")
+    model.load_adapter(str(path), "filed", autocast_adapter_dtype=False)
+    live, filed = factors(model, "merged"), factors(model, "filed")
+    assert live.keys() == filed.keys()
+    for key, tensor in live.items():
+        assert tensor.dtype == dtype and torch.equal(tensor, filed[key].to(dtype)), key
+    configs = [model.peft_config[name] for name in ("merged", "filed")]
+    for field in ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "target_modules"):
+        assert getattr(configs[0], field) == getattr(configs[1], field), field
+    assert result.metrics()["summary"]["converged"] == merged.metrics()["summary"]["converged"]
+
+
+@KINDS
+def test_the_exact_sum_adds_every_update(kind: str) -> None:
+    model = peft_model(kind)
+    add_merged_adapter(model, NAMES, WEIGHTS, "merged", rank="max")
+    model.set_adapter("merged")
+    check_outputs(layers(model), weighted(model, WEIGHTS))
+
+
+def test_a_published_method_by_name() -> None:
+    model = peft_model("conv")
+    for name, settings in {"named": {"method": "core_ties"}, "spelled": vars(lorafold.method("core_ties"))}.items():
+        chosen = {key: value for key, value in settings.items() if key not in ("weights", "rank")}
+        add_merged_adapter(model, NAMES, WEIGHTS, name, rank=3, **chosen)
+    named, spelled = (deltas(model, name) for name in ("named", "spelled"))
+    assert named and all(torch.equal(named[path], delta) for path, delta in spelled.items())
+
+
+@KINDS
+def test_it_can_be_saved_and_loaded_again(kind: str, tmp_path: Path) -> None:
+    model = peft_model(kind)
+    add_merged_adapter(model, NAMES, WEIGHTS, "merged", rank="max")
+    saved(model, tmp_path)
+    model.set_adapter("merged")
+    again = peft.PeftModel.from_pretrained(base_model(kind), str(tmp_path / "merged")).eval()
+    check_equal_outputs(layers(again), layers(model))
+    torch.testing.assert_close(outputs(again, kind), outputs(model, kind), rtol=0, atol=0)
+
+
+@KINDS
+def test_the_model_is_left_as_it_was(kind: str) -> None:
+    model = peft_model(kind)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    trainable = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
+    computed, active = outputs(model, kind), model.active_adapters
+    add_merged_adapter(model, NAMES, WEIGHTS, "merged")
+    after = model.state_dict()
+    assert all(torch.equal(tensor, after[key]) for key, tensor in before.items())
+    assert {key for key, parameter in model.named_parameters() if parameter.requires_grad} == trainable
+    assert model.active_adapters == active and torch.equal(outputs(model, kind), computed)
+
+
+def test_a_base_model_in_half_precision_does_not_round_the_adapter() -> None:
+    model = peft_model("llama")
+    for key, parameter in model.named_parameters():
+        parameter.data = parameter.data if ".lora_" in key else parameter.data.to(torch.bfloat16)
+    add_merged_adapter(model, NAMES, WEIGHTS, "merged", rank="max")
+    assert {tensor.dtype for tensor in factors(model, "merged").values()} == {torch.float32}
+    for path, delta in weighted(model, WEIGHTS).items():
+        assert float((deltas(model, "merged")[path] - delta).norm()) <= 1e-5 * float(delta.norm())
+
+
+def test_an_initialisation_that_changes_the_base_model_is_not_repeated() -> None:
+    """The new adapter is for the base model as it is, PiSSA's residual."""
+    torch.manual_seed(0)
+    config = {"target_modules": ["q_proj"], "r": 2, "lora_alpha": 2}
+    model = peft.get_peft_model(base_model("llama"), peft.LoraConfig(init_lora_weights="pissa", **config), "first")
+    model.add_adapter("second", peft.LoraConfig(init_lora_weights=False, **config))
+    base = {key: tensor.clone() for key, tensor in model.state_dict().items() if "base_layer" in key}
+    add_merged_adapter(model, NAMES, WEIGHTS, "merged", rank=3)
+    assert all(torch.equal(tensor, model.state_dict()[key]) for key, tensor in base.items())
+
+
+def test_a_whole_module_that_one_adapter_has_trained_comes_along() -> None:
+    plain = {"target_modules": ["query"], "r": 2}
+    model = peft_model("bert", (plain, {**plain, "modules_to_save": ["classifier"]}))
+    classifier = model.base_model.model.classifier
+    nn.init.normal_(classifier.modules_to_save["second"].weight)
+    add_merged_adapter(model, NAMES, WEIGHTS, "merged")
+    assert torch.equal(classifier.modules_to_save["merged"].weight, classifier.modules_to_save["second"].weight)
+    assert not torch.equal(classifier.modules_to_save["merged"].weight, classifier.original_module.weight)
+
+
+def test_a_model_of_torch_alone() -> None:
+    torch.manual_seed(0)
+    config = peft.LoraConfig(target_modules=["0", "2"], r=2, init_lora_weights=False)
+    model = peft.get_peft_model(nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 4)), config, "first")
+    model.add_adapter("second", config)
+    add_merged_adapter(model, NAMES, WEIGHTS, "merged", rank="max")
+    model.set_adapter("merged")
+    check_outputs(layers(model), weighted(model, WEIGHTS))
+
+
+def biased() -> peft.LoraConfig:
+    return peft.LoraConfig(target_modules=["query"], r=2, lora_alpha=2, lora_bias=True, init_lora_weights=False)
+
+
+def test_biases_come_along() -> None:
+    model = peft.get_peft_model(base_model("bert"), biased(), "first")
+    model.add_adapter("second", biased())
+    for key, parameter in model.named_parameters():
+        if key.endswith(".bias") and ".lora_B." in key:
+            nn.init.normal_(parameter)
+    add_merged_adapter(model, NAMES, WEIGHTS, "merged", rank=4)
+    layer = layers(model)["bert.encoder.layer.0.attention.self.query"]
+    expected = sum(w * layer.lora_B[name].bias for name, w in zip(NAMES, WEIGHTS, strict=True))
+    torch.testing.assert_close(layer.lora_B["merged"].bias, expected.detach(), check_stride=False)
+
+
+@pytest.mark.parametrize(
+    ("adapters", "name", "settings", "problem"),
+    [
+        (["first", "third"], "merged", {}, "no adapter 'third'.*It has first, second"),
+        (NAMES, "second", {}, "an adapter 'second' already"),
+        (NAMES, "merged", {"rank": 0}, "rank=0, expected"),
+        (NAMES, "merged", {"core": "cat"}, "core.*'cat'"),
+        (NAMES, "merged", {"method": "cat"}, "method 'cat'"),
+    ],
+)
+def test_mistakes_are_named(adapters: list[str], name: str, settings: dict, problem: str) -> None:
+    model = peft_model("conv")
+    with pytest.raises(LorafoldError, match=problem):
+        add_merged_adapter(model, adapters, WEIGHTS, name, **settings)
+    assert set(model.peft_config) == set(NAMES)
+
+
+def test_dora_and_other_methods_are_refused() -> None:
+    dora = peft.LoraConfig(target_modules=["query"], use_dora=True)
+    model = peft.get_peft_model(base_model("bert"), dora, "first")
+    with pytest.raises(LorafoldError, match="DoRA"):
+        add_merged_adapter(model, ["first"], None, "merged")
+    other = peft.get_peft_model(base_model("bert"), peft.LoHaConfig(target_modules=["query"]), "first")
+    with pytest.raises(LorafoldError, match="expected 'LORA'"):
+        add_merged_adapter(other, ["first"], None, "merged")
+
+
+def test_importing_it_does_not_import_peft() -> None:
+    code = "import sys, lorafold.integrations.peft; sys.exit('peft' in sys.modules)"
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
