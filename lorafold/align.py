@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorafold.adapters import Adapter, check_finite
+from lorafold.adapters import Adapter
 from lorafold.align_factors import Balanced, averaging_error, balanced, file_factors
 from lorafold.align_gauge import general_gauge, orthogonal_gauge
 from lorafold.align_metrics import AlignedBatch, align_metrics
 from lorafold.align_settings import AlignSettings
 from lorafold.align_subspace import nearest_in_class
 from lorafold.assemble import assemble
-from lorafold.core_space import CoreBatch, Layer, NonFiniteError, reduce_layers
+from lorafold.core_space import CoreBatch, Layer, reduce_layers
 from lorafold.errors import LorafoldError
-from lorafold.inputs import line_up, load_all, pieces
+from lorafold.inputs import line_up, load_all, non_finite_named, pieces
 from lorafold.options import suggest
 from lorafold.parallel import map_pieces
 from lorafold.stopwatch import Stopwatch
@@ -76,15 +76,10 @@ def align(
     clock = Stopwatch()
     with clock("read"):
         inputs = load_all(adapters, chosen.base, chosen.input_rank)
-        layers = line_up(inputs)
+        layers = line_up(inputs, thin=False)
     work = partial(_align_piece, layers=layers, settings=chosen)
-    try:
-        with clock("align"):
-            done = list(map_pieces(work, pieces(layers, _MOST), torch.device("cpu")))
-    except NonFiniteError:
-        for adapter in inputs:
-            check_finite(adapter)  # names the file and the key
-        raise
+    with non_finite_named(inputs), clock("align"):
+        done = list(map_pieces(work, pieces(layers, _MOST), torch.device("cpu")))
     rewritten = tuple(_rewritten(adapter, i, done) for i, adapter in enumerate(inputs))
     return AlignResult(rewritten, tuple(inputs), chosen, tuple(piece.report for piece in done), dict(clock.seconds))
 

@@ -200,6 +200,7 @@ def _mistakes_in_one_line() -> Iterator[None]:
             raise
         _fail(explain(error))
     except KeyboardInterrupt:
+        print("lorafold: interrupted; an output is there as a whole or not at all", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader left: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes

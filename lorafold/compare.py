@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 
-from lorafold.adapters import Adapter, check_finite
+from lorafold.adapters import Adapter
 from lorafold.compare_metrics import compare_metrics
 from lorafold.compare_pair import ComparedBatch, Grids, grids_of
 from lorafold.compare_settings import CompareSettings
-from lorafold.core_space import Layer, NonFiniteError, reduce_layers
+from lorafold.core_space import Layer, reduce_layers
 from lorafold.errors import LorafoldError
 from lorafold.geometry import DISTANCES
-from lorafold.inputs import line_up, load_all, pieces
+from lorafold.inputs import line_up, load_all, non_finite_named, pieces
 from lorafold.options import suggest
 from lorafold.overlap import overlap, singular_frames
 from lorafold.parallel import map_pieces
@@ -74,13 +74,8 @@ def compare(
         inputs = load_all(adapters, chosen.base, chosen.input_rank)
         layers = line_up(inputs)
     work = partial(_compare_piece, layers=layers, distances=chosen.distances)
-    try:
-        with clock("compare"):
-            batches = tuple(map_pieces(work, pieces(layers, _MOST), torch.device("cpu")))
-    except NonFiniteError:
-        for adapter in inputs:
-            check_finite(adapter)  # names the file and the key
-        raise
+    with non_finite_named(inputs), clock("compare"):
+        batches = tuple(map_pieces(work, pieces(layers, _MOST), torch.device("cpu")))
     return CompareResult(tuple(inputs), chosen, batches, dict(clock.seconds))
 
 

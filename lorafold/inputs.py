@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,8 +48,12 @@ def load_all(
     return [as_factors(adapter, factored, rank) for adapter in loaded]
 
 
-def line_up(adapters: Sequence[Adapter]) -> list[Layer]:
+def line_up(adapters: Sequence[Adapter], *, thin: bool = True) -> list[Layer]:
     """Every module that any adapter has, in the order of the first adapter that has it.
+
+    Args:
+        thin: write factors that are wider than their layer as their product and an identity: the same update for less
+            work, which grows with the rank.
 
     Raises:
         LorafoldError: adapters disagree on the shape of a module, or no adapter has any.
@@ -57,7 +61,7 @@ def line_up(adapters: Sequence[Adapter]) -> list[Layer]:
     names = list(dict.fromkeys(name for adapter in adapters for name in adapter.modules))
     if not names:
         raise LorafoldError("no adapted module in any adapter", path=adapters[0].path, remedy="Is this a LoRA?")
-    return [_layer(name, adapters) for name in names]
+    return [_layer(name, adapters, _thin if thin else _factors) for name in names]
 
 
 @contextmanager
@@ -112,7 +116,7 @@ def _split(positions: list[int], most: int) -> list[list[int]]:
     return [positions[i::count] for i in range(count)]
 
 
-def _layer(name: str, adapters: Sequence[Adapter]) -> Layer:
+def _layer(name: str, adapters: Sequence[Adapter], factors: Callable[[Module], tuple[Tensor, Tensor]]) -> Layer:
     first = template(name, adapters)
     modules = [adapter.modules.get(name) for adapter in adapters]
     for adapter, module in zip(adapters, modules, strict=True):
@@ -124,19 +128,23 @@ def _layer(name: str, adapters: Sequence[Adapter]) -> Layer:
                 remedy="These adapters are for different base models; merge adapters of one base model.",
             )
     m, n = first.shape
-    empty = torch.zeros(m, 0), torch.zeros(0, n)
+    pairs = [(torch.zeros(m, 0), torch.zeros(0, n)) if module is None else factors(module) for module in modules]
     return Layer(
         name,
-        ups=tuple(empty[0] if module is None else _thin(module)[0] for module in modules),
-        downs=tuple(empty[1] if module is None else _thin(module)[1] for module in modules),
+        ups=tuple(up for up, _ in pairs),
+        downs=tuple(down for _, down in pairs),
         scales=tuple(0.0 if module is None else module.scale for module in modules),
     )
 
 
+def _factors(module: Module) -> tuple[Tensor, Tensor]:
+    return module.up, module.down
+
+
 def _thin(module: Module) -> tuple[Tensor, Tensor]:
-    """The factors; where they are wider than the layer, their product and an identity: work grows with the rank."""
+    """The factors, or their product and an identity."""
     if module.rank <= min(module.shape):
-        return module.up, module.down
+        return _factors(module)
     return exactly(module.up.double() @ module.down.double())[:2]
 
 

@@ -18,7 +18,7 @@ from lorafold.adapters.locate import locate
 from lorafold.adapters.registry import format_of
 from lorafold.adapters.tensor_file import open_tensors
 from lorafold.errors import LorafoldError
-from lorafold.inputs import line_up
+from lorafold.inputs import line_up, non_finite_named
 from lorafold.inspect_metrics import Findings, inspect_metrics
 from lorafold.settings import Settings
 from lorafold.spectrum import singular_values, spectra
@@ -53,8 +53,10 @@ def inspect(adapter: str | Path | Adapter) -> Inspection:
     if not settled.modules:
         raise LorafoldError("holds no LoRA factors", path=settled.path, remedy="Choose the file with the LoRA weights.")
     finite = torch.tensor([_is_finite(module) for module in settled.modules.values()])
+    with non_finite_named([settled]):
+        sigma = _singular_values(settled, finite)
     findings = Findings(
-        sigma=_singular_values(settled, finite),
+        sigma=sigma,
         finite=finite,
         subnormal=torch.tensor([_subnormal(module) for module in settled.modules.values()]),
         keys=keys,

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from lorafold.adapters import FORMATS, Adapter, save
-from lorafold.adapters.fingerprint import fingerprint
+from lorafold.adapters.fingerprint import fingerprint, unchanged
 from lorafold.adapters.metadata import signed
 from lorafold.errors import LorafoldError
 from lorafold.merge import MergeResult
@@ -29,7 +29,7 @@ from lorafold.record import environment, write_json, write_resolved
 from lorafold.report.progress import progress_bar
 from lorafold.report.terminal import near, not_converged, one_line, show
 from lorafold.settings import Settings
-from lorafold.sweep import clear, finished
+from lorafold.sweep import clear, finished, sweep_up
 from lorafold.sweep_evaluator import evaluate, find_evaluator
 
 Result = TypeVar("Result")
@@ -103,6 +103,7 @@ def merge(run: Run, job: MergeJob) -> dict[str, Any]:
         metrics = opening("merge", run, _config(job, paths), device)
         if job.resume and (done := finished(run.folder, metrics["config"], [fingerprint(path) for path in paths])):
             print(f"{' '.join(run.overrides)}: finished already -> {near(str(run.folder))}")
+            sweep_up(run.folder)
             return done
         judge = find_evaluator(job.evaluator, run.base) if job.evaluator else None
         clear(run.folder)
@@ -155,11 +156,16 @@ def adapter_paths(adapters: Any, base: Path) -> list[Path]:
 
 
 def with_fingerprints(paths: Sequence[Path], work: Callable[[], Result]) -> tuple[Result, list[str]]:
-    """Do the work, and beside it compute the SHA-256 of the inputs: both read the same pages."""
+    """Do the work, and beside it compute the SHA-256 of the inputs: both read the same pages.
+
+    Raises:
+        LorafoldError: an input changes meanwhile.
+    """
     pool = ThreadPoolExecutor(max_workers=1)
     try:
-        hashes = [pool.submit(fingerprint, path) for path in paths]
-        return work(), [sha256.result() for sha256 in hashes]
+        with unchanged(paths):
+            hashes = [pool.submit(fingerprint, path) for path in paths]
+            return work(), [sha256.result() for sha256 in hashes]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -42,6 +42,11 @@ def clear(folder: Path) -> None:
     """Remove what would pass for the result of a run that is about to begin, and what a killed one has half-written."""
     for name in (METRICS, ERROR):
         (folder / name).unlink(missing_ok=True)
+    sweep_up(folder)
+
+
+def sweep_up(folder: Path) -> None:
+    """Remove what a killed run was writing, or was about to remove itself."""
     for scratch in folder.glob(".lorafold-*"):
         shutil.rmtree(scratch, ignore_errors=True)
 

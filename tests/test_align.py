@@ -186,11 +186,10 @@ def test_a_total_is_that_of_all_modules_as_one_matrix():
         (lambda: pair()[:1], {}, "at least two"),
         (pair, {"mode": "gauges"}, "'gauge'"),
         (pair, {"group": "generl"}, "'general'"),
-        (lambda: [pair()[0], pair(form="peft")[1]], {}, "no common format"),
         (lambda: [pair()[0], single(torch.ones(3, 2), torch.ones(2, 3))], {}, "3 x 3"),
         (lambda: [pair()[0], changed(pair()[1], lambda m: replace(m, up=m.up / 0))], {}, "Inf|NaN|finite"),
     ],
-    ids=["one", "mode", "group", "format", "shape", "not finite"],
+    ids=["one", "mode", "group", "shape", "not finite"],
 )
 def test_mistakes(adapters, changes, message):
     with pytest.raises(LorafoldError, match=message):

@@ -9,28 +9,86 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_SCRATCH = ".lorafold-"
+
 
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
     """Yield a path to write at; it becomes `target` when the block ends, and nothing remains if the block fails.
 
     It lies in a scratch folder `.lorafold-*` beside `target`, hence on the same disk. An existing file is replaced in
-    one step; an existing folder is moved into the scratch folder first, and back if the second step fails.
+    one step; an existing folder is moved into the scratch folder first, and back if the second step fails. A process
+    locks its scratch folder, so that the next one to write there can tell, and remove, what a killed one left. Of
+    several that write one target at once, the last one's is there in the end.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.parent / f".lorafold-{secrets.token_hex(8)}"
-    scratch.mkdir()
+    scratch = target.parent / f"{_SCRATCH}{secrets.token_hex(8)}"
+    with _locked(target.parent):
+        _clean(target)
+        scratch.mkdir()
+        lock = _lock(scratch, wait=True)
     try:
         yield scratch / "new"
         for path in scratch.rglob("*"):
             _sync(path)
-        if target.is_dir():
-            _exchange(scratch / "new", target, scratch / "old")
-        else:
-            (scratch / "new").replace(target)
+        with _locked(target.parent):
+            if target.is_dir():
+                _exchange(scratch / "new", target, scratch / "old")
+            else:
+                (scratch / "new").replace(target)
         _sync(target.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        _unlock(lock)
+
+
+def _clean(target: Path) -> None:
+    """Remove the scratch folders beside `target` whose processes are gone.
+
+    Where one was killed between the two steps that replace a folder, the second step is done first: what it had
+    written was complete, and the name must not be lost.
+    """
+    for scratch in target.parent.glob(f"{_SCRATCH}*"):
+        lock = _lock(scratch, wait=False)
+        if lock is not None:
+            if (scratch / "old").exists() and (scratch / "new").exists() and not target.exists():
+                (scratch / "new").replace(target)
+            shutil.rmtree(scratch, ignore_errors=True)
+            _unlock(lock)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time, where the system can lock folders."""
+    lock = _lock(folder, wait=True)
+    try:
+        yield
+    finally:
+        _unlock(lock)
+
+
+def _lock(folder: Path, *, wait: bool) -> int | None:
+    """An open descriptor that holds the lock; None where another one does, or the system cannot lock folders."""
+    if fcntl is None:
+        return None
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except OSError:
+            os.close(descriptor)
+    return None
+
+
+def _unlock(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
 
 
 def _exchange(new: Path, target: Path, old: Path) -> None:

@@ -89,9 +89,9 @@ def _check_names(path: Path, tensors: Mapping[str, Tensor]) -> None:
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         stated = json.loads(file.read(size), object_pairs_hook=tuple)
-    keys = [key for key, _ in stated]
-    if len(keys) > len(set(keys)):
-        raise _damaged(path, next(key for key, count in Counter(keys).items() if count > 1), "there twice in the header")
+    twice = [key for key, count in Counter(key for key, _ in stated).items() if count > 1]
+    if twice:
+        raise _damaged(path, twice[0], "there twice in the header")
 
 
 def _damaged(path: Path, key: str, problem: str) -> LorafoldError:

@@ -113,7 +113,9 @@ def test_an_initialisation_that_changes_the_base_model_is_not_repeated() -> None
     model = peft.get_peft_model(base_model("llama"), peft.LoraConfig(init_lora_weights="pissa", **config), "first")
     model.add_adapter("second", peft.LoraConfig(init_lora_weights=False, **config))
     base = {key: tensor.clone() for key, tensor in model.state_dict().items() if "base_layer" in key}
-    add_merged_adapter(model, NAMES, WEIGHTS, "merged", rank=3)
+    with pytest.raises(LorafoldError, match=r"what rank 2 leaves over, but these modules have rank 3"):
+        add_merged_adapter(model, NAMES, WEIGHTS, "merged", rank=3)
+    add_merged_adapter(model, NAMES, WEIGHTS, "merged", rank=2)
     assert all(torch.equal(tensor, model.state_dict()[key]) for key, tensor in base.items())
 
 
