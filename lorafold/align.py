@@ -78,9 +78,10 @@ def align(
         inputs = load_all(adapters, chosen.base, chosen.input_rank)
         layers = line_up(inputs, thin=False)
     work = partial(_align_piece, layers=layers, settings=chosen)
-    with non_finite_named(inputs), clock("align"):
-        done = list(map_pieces(work, pieces(layers, _MOST), torch.device("cpu")))
-    rewritten = tuple(_rewritten(adapter, i, done) for i, adapter in enumerate(inputs))
+    with non_finite_named(inputs):
+        with clock("align"):
+            done = list(map_pieces(work, pieces(layers, _MOST), torch.device("cpu")))
+        rewritten = tuple(_rewritten(adapter, i, done) for i, adapter in enumerate(inputs))
     return AlignResult(rewritten, tuple(inputs), chosen, tuple(piece.report for piece in done), dict(clock.seconds))
 
 
