@@ -15,7 +15,7 @@ from lorafold.objectives import Model
 # The residual at which the iteration stops, relative to the gradient: more than a tenth of it pays only near the end.
 _FORCING = 0.3
 # Entries of the preconditioner below this, relative to the largest, are raised to it.
-_FLOOR = 1e-3
+_FLOOR = 1e-4
 
 
 @dataclass(frozen=True)

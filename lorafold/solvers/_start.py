@@ -12,22 +12,20 @@ from lorafold.objectives import Objective, Term
 from lorafold.solvers._bases import Bases, eigenbasis
 from lorafold.solvers._solution import Point, point
 
-# Turns of exact eigenspaces after the closed form: they make the large rotations, of which a local model knows nothing.
-_TURNS = 2
-
 
 def start(objective: Objective, tol: float) -> tuple[Point, Bases]:
     """The point to measure progress from, and bases no worse to go on from.
 
-    For quadratic distances the point is `closed_form`, the bases two sweeps later where it is not the minimiser yet;
-    for others both are what that gives for the chordal distance.
+    For quadratic distances the point is `closed_form`, the bases a sweep later where it is not the minimiser yet: that
+    makes the large rotations, of which a local model knows nothing. For others both are what that gives for the
+    chordal distance.
     """
     chordal = objective.chordal
     bases = closed_form(chordal)
     first = _at(chordal, bases)
     rows = (first.gradient_norm > tol).nonzero().squeeze(-1)
     if len(rows):
-        bases = put(bases, rows, _turns(take(chordal, rows), take(bases, rows)))
+        bases = put(bases, rows, _swept(take(chordal, rows), take(bases, rows)))
     return first if objective.is_quadratic else _at(objective, bases), bases
 
 
@@ -42,12 +40,10 @@ def closed_form(objective: Objective) -> Bases:
     return Bases(_best_left(objective, right), right)
 
 
-def _turns(objective: Objective, bases: Bases) -> Bases:
-    """Each time the best V for the present U, then the best U for that V."""
-    for _ in range(_TURNS):
-        right = _best_left(objective.transposed, bases.left)
-        bases = Bases(_best_left(objective, right), right)
-    return bases
+def _swept(objective: Objective, bases: Bases) -> Bases:
+    """The best V for the present U, then the best U for that V."""
+    right = _best_left(objective.transposed, bases.left)
+    return Bases(_best_left(objective, right), right)
 
 
 def _best_left(objective: Objective, right: Tensor) -> Tensor:
