@@ -34,6 +34,7 @@ class MergeConfig(Settings):
     path: int | None = None  # number of merges along the path from the first to the second adapter; None: one merge
     evaluator: str | None = None  # package.module:function, which is given the merged adapter's path
     score: Any = None  # what a run returns to the sweeper: phi, error, retained, parameters, or the evaluator's own
+    tracker: str | None = None  # where the run is logged too: "mlflow"
     resume: bool = False  # leave out what is finished already in the folder of the run
     threads: int | None = None  # of the CPU; None: leave them as they are, or in a sweep share them
 

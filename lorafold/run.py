@@ -31,6 +31,7 @@ from lorafold.report.terminal import near, not_converged, one_line, show
 from lorafold.settings import Settings
 from lorafold.sweep import clear, finished, sweep_up
 from lorafold.sweep_evaluator import evaluate, find_evaluator
+from lorafold.tracking import find_tracker
 
 Result = TypeVar("Result")
 Job = TypeVar("Job", bound=Any)  # a dataclass with settings
@@ -74,6 +75,7 @@ class MergeJob:
         output: where to write the adapter; None: merged[.safetensors] in the run's folder.
         page: whether to write `overlap.html`: adapters and merged adapter compared.
         evaluator: package.module:function, called with the path of the merged adapter; see `find_evaluator`.
+        tracker: where settings and figures are logged beside `metrics.json`; see `find_tracker`.
         resume: leave a finished run of the same settings in the run's folder as it is.
         threads: of the CPU; None: leave them as they are.
     """
@@ -83,6 +85,7 @@ class MergeJob:
     output: str | None = None
     page: bool = True
     evaluator: str | None = None
+    tracker: str | None = None
     resume: bool = False
     threads: int | None = None
 
@@ -106,6 +109,7 @@ def merge(run: Run, job: MergeJob) -> dict[str, Any]:
             sweep_up(run.folder)
             return done
         judge = find_evaluator(job.evaluator, run.base) if job.evaluator else None
+        track = find_tracker(job.tracker) if job.tracker else None
         clear(run.folder)
         result, hashes = _merge(paths, job.settings, run.alone)
     merged = perf_counter()
@@ -125,6 +129,8 @@ def merge(run: Run, job: MergeJob) -> dict[str, Any]:
     seconds = {"write": written - merged, "page": shown - written, "evaluate": perf_counter() - shown}
     metrics["summary"]["seconds"] |= {**seconds, "total": perf_counter() - start}
     write_json(run.folder / "metrics.json", metrics)
+    if track:
+        track(" ".join(run.overrides) or run.folder.name, metrics)
     _tell(run, metrics)
     return metrics
 
@@ -191,8 +197,8 @@ def _config(job: MergeJob, paths: Sequence[Path]) -> dict[str, Any]:
     settings = asdict(job.settings)
     groups = {name: choice(name, settings[name]) for name in ("objective", "manifold", "solver", "core")}
     adapters = "demo" if job.adapters == "demo" else [str(path) for path in paths]
-    rest = {"output": job.output, "page": job.page, "evaluator": job.evaluator, "threads": torch.get_num_threads()}
-    return {"adapters": adapters, **settings, **groups, **rest}
+    rest = {name: getattr(job, name) for name in ("output", "page", "evaluator", "tracker")}
+    return {"adapters": adapters, **settings, **groups, **rest, "threads": torch.get_num_threads()}
 
 
 def _merge(paths: Sequence[Path], settings: Settings, watched: bool) -> tuple[MergeResult, list[str]]:

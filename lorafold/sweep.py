@@ -18,7 +18,7 @@ from lorafold.errors import LorafoldError
 
 METRICS, ERROR = "metrics.json", "error.txt"
 # Settings that change neither the adapter nor its metrics.
-_OF_NO_CONCERN = ("page", "threads")
+_OF_NO_CONCERN = ("page", "threads", "tracker")
 
 
 def finished(folder: Path, config: Mapping[str, Any], hashes: Sequence[str]) -> dict[str, Any] | None:

@@ -39,6 +39,7 @@ def test_the_settings_of_a_merge():
             "path",
             "evaluator",
             "score",
+            "tracker",
             "resume",
             "seed",
             "threads",

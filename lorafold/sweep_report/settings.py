@@ -11,7 +11,7 @@ from lorafold.report.page.names import short_names
 Settings = Mapping[str, Any]  # by dotted name
 
 # Where a result goes, what is done beside it, and what changes its last digits at most: no part of what was asked for.
-_ELSEWHERE = ("output", "page", "evaluator", "threads")
+_ELSEWHERE = ("output", "page", "evaluator", "tracker", "threads")
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,46 @@
+"""`tracker=`: what a run logs beside its metrics.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lorafold.errors import LorafoldError
+from lorafold.tracking import find_tracker
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_an_unknown_tracker_is_refused():
+    with pytest.raises(LorafoldError, match=r"unknown tracker 'mlfow'.*mlflow"):
+        find_tracker("mlfow")
+
+
+def test_without_a_place_nothing_is_written(monkeypatch, tmp_path):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LorafoldError, match="MLFLOW_TRACKING_URI is not set"):
+        find_tracker("mlflow")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_in_mlflow_with_its_settings_and_figures(tmp_path):
+    """In a process of its own: MLflow keeps global state."""
+    pytest.importorskip("mlflow")
+    place = {"MLFLOW_TRACKING_URI": (tmp_path / "runs").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
+    environ = {**os.environ, **place, "PYTHONPATH": str(ROOT)}
+    words = "merge rank=3 page=false threads=1 tracker=mlflow hydra.run.dir=run".split()
+    process = subprocess.run(
+        [sys.executable, "-m", "lorafold", *words], cwd=tmp_path, env=environ, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    logged = {path.name: path.read_text() for path in (tmp_path / "runs").rglob("*") if path.is_file()}
+    assert logged["rank"] == "3" and logged["objective.name"] == "chordal"
+    value = float(logged["summary.reconstruction_error"].split()[1])
+    assert value == pytest.approx(metrics["summary"]["reconstruction_error"])
