@@ -48,7 +48,7 @@ def report(run: Run, job: ReportJob) -> Sweep:
     log.info("%s; wrote %s", one_line(sweep), page)
     show(sweep, [page, table, run.folder / "figures"])
     if not png_available():
-        print("figures as SVG only; with matplotlib (pip install 'lorafold[report]') as PNG as well")
+        print("figures as SVG only; for PNG as well: pip install 'lorafold[report]'")
     return sweep
 
 

@@ -232,8 +232,10 @@ def test_many_that_write_one_output_at_once(tmp_path: Path, form: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
+# A shell's background job inherits an ignored SIGINT.
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from lorafold import run
 real = run.save
 def slow(*arguments, **options):
