@@ -95,22 +95,22 @@ def resize(config: DictConfig) -> None:
     """The task of `lorafold resize`."""
     with _run_of_a_task() as run:
         from lorafold.config import ResizeConfig, read
-        from lorafold.run_resize import ResizeJob
+        from lorafold.run_one import OneJob
         from lorafold.run_resize import resize as run_resize
 
         values = read(config, ResizeConfig)
-        run_resize(run, ResizeJob(values.settings(), values.adapters, values.output, values.threads))
+        run_resize(run, OneJob(values.settings(), values.adapters, values.output, values.threads))
 
 
 def convert(config: DictConfig) -> None:
     """The task of `lorafold convert`."""
     with _run_of_a_task() as run:
         from lorafold.config import ConvertConfig, read
-        from lorafold.run_convert import ConvertJob
         from lorafold.run_convert import convert as run_convert
+        from lorafold.run_one import OneJob
 
         values = read(config, ConvertConfig)
-        run_convert(run, ConvertJob(values.settings(), values.adapters, values.output, values.threads))
+        run_convert(run, OneJob(values.settings(), values.adapters, values.output, values.threads))
 
 
 def reproduce(config: DictConfig) -> None:

@@ -23,9 +23,10 @@ from lorafold.errors import LorafoldError
 from lorafold.options import CONF
 from lorafold.resize_settings import ResizeSettings
 from lorafold.run import Run
-from lorafold.run_convert import ConvertJob, convert
+from lorafold.run_convert import convert
 from lorafold.run_inspect import InspectJob, inspect
-from lorafold.run_resize import ResizeJob, resize
+from lorafold.run_one import OneJob
+from lorafold.run_resize import resize
 from tests.builders import DEMO, random_adapter
 from tests.builders import one_thread as one_thread
 from tests.oracles import relative, truncations, update
@@ -55,9 +56,9 @@ def left(folder):
 
 
 RUNS = {
-    "resize": (lambda run, **job: resize(run, ResizeJob(ResizeSettings(rank=2), **job)), "resized.safetensors"),
+    "resize": (lambda run, **job: resize(run, OneJob(ResizeSettings(rank=2), **job)), "resized.safetensors"),
     "convert": (
-        lambda run, **job: convert(run, ConvertJob(ConvertSettings("diffusers"), **job)),
+        lambda run, **job: convert(run, OneJob(ConvertSettings("diffusers"), **job)),
         "converted.safetensors",
     ),
 }

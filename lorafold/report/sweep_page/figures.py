@@ -110,7 +110,7 @@ def _path(sweep: Sweep) -> Figure:
         "that no other run beats in φ to both adapters. Left are the column spaces, right the row spaces."
     )
     nothing = "No run has φ to two adapters."
-    more = f" Of {len(names)} adapters, the first three." if len(names) > _PAIRS else ""
+    more = f" Of {len(names)} adapters, the first three pairs." if len(names) > _PAIRS else ""
     return Figure(
         "path",
         "φ against φ",
