@@ -34,3 +34,8 @@ def take(record: Record, index: Tensor) -> Record:
 def put(record: Record, index: Tensor, rows: Record) -> Record:
     """The record with its rows `index` (integers) replaced."""
     return map_tensors(record, lambda value, new: value.index_copy(0, index, new.to(value.dtype)), rows)
+
+
+def put_(record: Record, index: Tensor, rows: Record) -> Record:
+    """The record, its rows `index` (integers) overwritten in place: for tensors of which there is no other owner."""
+    return map_tensors(record, lambda value, new: value.index_copy_(0, index, new), rows)

@@ -51,12 +51,11 @@ def _phi(frames: Tensor, frame: Tensor, dims: Tensor) -> Tensor:
 
 
 def _phi_inputs(frames: Tensor, dims: Tensor) -> Tensor:
-    b, N, _, K = frames.shape
-    wide = frames.transpose(1, 2).flatten(2)  # (b, p, N K)
-    overlap = (wide.mT @ wide).square().view(b, N, K, N, K).sum((2, 4))
-    first, second = torch.triu_indices(N, N, 1, device=frames.device)
-    shared = torch.minimum(dims[:, first], dims[:, second]).to(overlap.dtype)
-    return _ratio(overlap[:, first, second], shared).nanmean(-1)
+    pairs = []
+    for i in range(frames.shape[1] - 1):
+        overlap = (frames[:, i : i + 1].mT @ frames[:, i + 1 :]).square().sum((-2, -1))
+        pairs.append(_ratio(overlap, torch.minimum(dims[:, i : i + 1], dims[:, i + 1 :]).to(overlap.dtype)))
+    return torch.cat(pairs, 1).nanmean(-1) if pairs else frames.new_full(frames.shape[:1], torch.nan)
 
 
 def _ratio(value: Tensor, of: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorafold.batch import put, take
+from lorafold.batch import map_tensors, put, put_, take
 
 
 @dataclass(frozen=True)
@@ -41,3 +41,11 @@ def test_put_is_the_inverse_of_take_and_leaves_the_old_record_alone():
     assert_equal(put(old, index, take(old, index)), old)
     assert_equal(put(old, index[:0], take(old, index[:0])), old)
     assert_equal(old, record(1, 2, 3))
+
+
+def test_put_in_place_is_put_into_the_record_itself():
+    old = Record("x", torch.eye(3, 2), torch.tensor([1, 2, 3]), torch.tensor([False, False, True]))
+    new, rows, index = map_tensors(old, torch.Tensor.clone), record(7, 8), torch.tensor([2, 0])
+    rows = map_tensors(rows, lambda value: value.to(torch.float32) if value.is_floating_point() else value)
+    assert_equal(put_(new, index, rows), put(old, index, rows))
+    assert_equal(new, put(old, index, rows))

@@ -33,17 +33,17 @@ def completed(frame: Tensor) -> Tensor:
 def turned(basis: Tensor, step: Tensor) -> Tensor:
     """[U U⊥] turned so that U spans U + U⊥K, K = step (b, c, r): a retraction of the Grassmann manifold.
 
-    [U U⊥] [[I, -Kᵀ], [K, I]] has orthogonal column blocks with Gram matrices I + KᵀK and I + KKᵀ, so their Cholesky
-    factors make it orthogonal: no QR.
+    With I + KᵀK = LLᵀ, Y = [A; B] = [I; K] L⁻ᵀ is orthonormal, and the block reflector I - W (A + I)⁻ᵀWᵀ with
+    W = [A + I; B] takes the first r unit vectors to -Y: its other columns complete Y, and cost one small product
+    more. A is triangular with a diagonal in (0, 1], so that A + I is far from singular.
     """
     rank = step.shape[-1]
     U, rest = basis[..., :rank], basis[..., rank:]
-    return torch.cat([_normalised(U + rest @ step, step), _normalised(rest - U @ step.mT, step.mT)], dim=-1)
-
-
-def _normalised(columns: Tensor, step: Tensor) -> Tensor:
-    """The columns, whose Gram matrix is I + stepᵀstep, made orthonormal."""
     gram = step.mT @ step
     gram.diagonal(dim1=-2, dim2=-1).add_(1)
-    L = torch.linalg.cholesky_ex(gram).L
-    return torch.linalg.solve_triangular(L, columns.mT, upper=False).mT
+    eye = torch.eye(rank, dtype=step.dtype, device=step.device)
+    A = torch.linalg.solve_triangular(torch.linalg.cholesky_ex(gram).L, eye, upper=False).mT
+    B = step @ A
+    new = torch.baddbmm(U @ A, rest, B)
+    across = torch.linalg.solve_triangular((A + eye).mT, B.mT, upper=False)
+    return torch.cat([new, torch.baddbmm(rest, new + U, across, alpha=-1)], dim=-1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lorafold.objectives import Model
 
-# The residual at which the iteration stops, relative to the gradient: more than a tenth of it pays only near the end.
+# The residual at which the iteration stops, relative to the gradient, in the norm of D⁻¹: less pays only near the end.
 _FORCING = 0.3
 # Entries of the preconditioner below this, relative to the largest, are raised to it.
 _FLOOR = 1e-4
@@ -47,12 +47,11 @@ def newton_step(model: Model, scale: Tensor, radius: Tensor, most: int) -> Step:
     """
     residual = -model.gradient
     move = torch.zeros_like(residual)
-    size = _dot(residual, residual).sqrt()
-    enough = size * torch.minimum(model.gradient_norm.sqrt(), torch.full_like(size, _FORCING))
     direction = residual / scale
     rz = _dot(residual, direction)
+    enough = rz * model.gradient_norm.clamp_max(_FORCING**2)
     moved, crossed, length = torch.zeros_like(rz), torch.zeros_like(rz), rz  # s·Ds, s·Dd, d·Dd
-    active, at_edge = size > 0, torch.zeros_like(size, dtype=torch.bool)
+    active, at_edge = rz > 0, torch.zeros_like(rz, dtype=torch.bool)
     for _ in range(most):
         bent = model.hessian(direction)
         curvature = _dot(direction, bent)
@@ -65,11 +64,11 @@ def newton_step(model: Model, scale: Tensor, radius: Tensor, most: int) -> Step:
         move = torch.addcmul(move, factor, direction)
         residual = torch.addcmul(residual, factor, bent, value=-1)
         at_edge = at_edge | (out & active)
-        active = active & ~out & (_dot(residual, residual).sqrt() > enough)
-        if not bool(active.any()):
-            break
         z = residual / scale
         new = _dot(residual, z)
+        active = active & ~out & (new > enough)
+        if not bool(active.any()):
+            break
         beta = new / rz.clamp_min(torch.finfo(rz.dtype).tiny)
         moved, crossed = further, beta * (crossed + inside * length)
         length, rz = new + beta.square() * length, new
