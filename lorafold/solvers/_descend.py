@@ -93,7 +93,7 @@ def _in_single(model: Model, radius: Tensor) -> Step:
 def _judged(step: Step, here: _State, there: _State, rounding: Tensor) -> tuple[Tensor, Tensor]:
     """Whether to take each step (b,), and the next radius (b,). Decreases below `rounding` count as agreeing."""
     agreement = (here.model.value - there.model.value + rounding) / (step.decrease + rounding)
-    radius = torch.where(agreement < _POOR, here.radius / 4, here.radius)
+    radius = torch.where(agreement >= _POOR, here.radius, here.radius / 4)  # NaN, from float32's limits, is poor
     radius = torch.where((agreement > _GOOD) & step.at_edge, 2 * radius, radius)
     return agreement > _TAKEN, radius
 

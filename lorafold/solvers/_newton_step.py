@@ -34,7 +34,7 @@ def preconditioner(model: Model) -> Tensor:
 
 
 def newton_step(model: Model, scale: Tensor, radius: Tensor, most: int) -> Step:
-    """About the minimiser of g·s + s·Hs/2 over s·Ds <= radius², in at most so many products with H.
+    """About the minimiser of g·s + s·Hs/2 over s·Ds <= radius², from so many products with H.
 
     Conjugate gradients that stop on the boundary, or follow a direction of negative curvature to it: so saddle points
     are left and not converged to (Steihaug 1983; Absil, Baker & Gallivan 2007, algorithm 2).
@@ -43,7 +43,8 @@ def newton_step(model: Model, scale: Tensor, radius: Tensor, most: int) -> Step:
         model: F to second order.
         scale: D (b, n, r).
         radius: (b,).
-        most: iterations, for all modules together.
+        most: iterations. There are as many for every batch, so that a GPU is never waited for; a module that has
+            ended stays where it is.
     """
     residual = -model.gradient
     move = torch.zeros_like(residual)
@@ -59,16 +60,13 @@ def newton_step(model: Model, scale: Tensor, radius: Tensor, most: int) -> Step:
         further = moved + 2 * inside * crossed + inside.square() * length
         out = (curvature <= 0) | (further >= radius.square())
         edge = _to_edge(moved, crossed, length, radius)
-        factor = torch.where(out, edge, inside) * active
-        factor = factor[:, None, None]
+        factor = torch.where(active, torch.where(out, edge, inside), 0.0)[:, None, None]
         move = torch.addcmul(move, factor, direction)
         residual = torch.addcmul(residual, factor, bent, value=-1)
         at_edge = at_edge | (out & active)
         z = residual / scale
         new = _dot(residual, z)
         active = active & ~out & (new > enough)
-        if not bool(active.any()):
-            break
         beta = new / rz.clamp_min(torch.finfo(rz.dtype).tiny)
         moved, crossed = further, beta * (crossed + inside * length)
         length, rz = new + beta.square() * length, new
