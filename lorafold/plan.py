@@ -29,7 +29,7 @@ class Plan:
 
     weights: Weights
     blocks: BlockWeights
-    balance: bool
+    balance: float  # 0: as they are, 1: to one norm
     truncate: list[int | None]  # rank of each adapter; None: as it is
     rank: int | None  # None: the joint rank of each module
     core_rank: int | None  # of the subspaces in which the core rule works; None: the joint rank of each module
@@ -54,7 +54,7 @@ def make_plan(settings: Settings, count: int) -> Plan:
     return Plan(
         weights=read_weights(settings.weights, settings.module_weights, count),
         blocks=read_block_weights(settings.block_weights, count),
-        balance=_flag("balance", settings.balance),
+        balance=_balance(settings.balance),
         truncate=_truncate(settings.truncate, count),
         rank=rank,
         core_rank=_core_rank(settings.core_rank, rank),
@@ -101,10 +101,12 @@ def _truncate(ranks: Any, count: int) -> list[int | None]:
     return values
 
 
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise LorafoldError(f"{name}={value!r}, expected true or false", remedy=f"For example {name}=true.")
-    return value
+def _balance(value: Any) -> float:
+    if isinstance(value, bool | int | float) and 0 <= value <= 1:
+        return float(value)
+    raise LorafoldError(
+        f"balance={value!r}, expected true, false or a number from 0 to 1", remedy="For example balance=true."
+    )
 
 
 def _scale(scale: Any) -> tuple[float, Scale | None]:

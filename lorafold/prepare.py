@@ -28,15 +28,23 @@ def _wide(module: Module) -> Module:
     return replace(module, up=module.up.to(dtype), down=module.down.to(dtype))
 
 
-def gains(adapters: Sequence[Adapter], weights: Sequence[float]) -> list[float]:
-    """Factors that bring the adapters to their mean norm: c_i = mean_j ‖ΔW_j‖ / ‖ΔW_i‖, over whole adapters.
+def gains(adapters: Sequence[Adapter], weights: Sequence[float], balance: float = 1.0) -> list[float]:
+    """Factors that bring the adapters' norms together and keep their mean.
 
-    The mean goes over the adapters of a weight other than 0. One that changes nothing keeps a factor of 1.
+    c_i = ‖ΔW_i‖^-p mean_j ‖ΔW_j‖ / mean_j ‖ΔW_j‖^(1-p), norms being those of whole adapters. The means go over the
+    adapters of a weight other than 0. One that changes nothing keeps a factor of 1.
+
+    Args:
+        balance: p in [0, 1]: at 1 all norms become equal, at 1/2 the ratio of two becomes its root.
     """
     norms = [norm(adapter) for adapter in adapters]
     counted = [size for size, weight in zip(norms, weights, strict=True) if size and weight]
-    mean = math.fsum(counted) / max(1, len(counted))
-    return [mean / size if size and mean else 1.0 for size in norms]
+    if not counted:
+        return [1.0] * len(norms)
+    # relative to the largest: powers of norms far from 1 must not leave the range of floats
+    unit = max(counted)
+    level = math.fsum(size / unit for size in counted) / math.fsum((size / unit) ** (1 - balance) for size in counted)
+    return [level * (size / unit) ** -balance if size else 1.0 for size in norms]
 
 
 def norm(adapter: Adapter) -> float:

@@ -21,7 +21,7 @@ class Settings:
     weights: Any = None  # one number per adapter; "sum": 1 each; None: 1 / (number of adapters) each, the mean
     module_weights: Any = None  # {regex: weights} for modules in whose name it occurs, the first that does; or None
     block_weights: Any = None  # factors on those: a preset, numbers or {regex: factor}, or one of these per adapter
-    balance: bool = False  # bring all adapters to their mean norm first
+    balance: Any = False  # bring the adapters' norms together first: part of the way in [0, 1], or True: to one norm
     truncate: Any = None  # rank to which every adapter is cut first, or one per adapter; None: none
     rank: Any = 32  # rank of the merged adapter, or "max": the exact joint rank of each module
     core_rank: Any = None  # of the subspaces in which the core rule works, before the cut to `rank`; None: rank

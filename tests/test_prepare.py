@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -82,6 +83,18 @@ class TestBalance:
         sizes = [dense_norm(one) for one in trio()]
         found = gains(trio(), [1.0, -0.5, 0.2])
         assert [gain * size for gain, size in zip(found, sizes, strict=True)] == pytest.approx([sum(sizes) / 3] * 3)
+
+    @pytest.mark.parametrize("balance", [0.0, 0.3, 0.7, 1.0])
+    def test_ratios_become_powers_of_themselves_and_the_mean_stays(self, balance):
+        sizes = np.array([dense_norm(one) for one in trio()])
+        after = sizes * gains(trio(), [1, 1, 1], balance)
+        assert after[1:] / after[0] == pytest.approx((sizes[1:] / sizes[0]) ** (1 - balance))
+        assert after.mean() == pytest.approx(sizes.mean())
+
+    def test_norms_far_from_one(self):
+        for size in (1e-100, 1e100):
+            far = [changed(one, lambda m, size=size: replace(m, scale=size * m.scale)) for one in trio()]
+            assert gains(far, [1, 1, 1], 0.7) == pytest.approx(gains(trio(), [1, 1, 1], 0.7))
 
     def test_one_of_weight_zero_has_no_say(self):
         sizes = [dense_norm(one) for one in trio()]
