@@ -58,8 +58,18 @@ def assemble(
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Of float8 too, for which torch cannot tell."""
-    return bool((tensor if tensor.itemsize > 1 else tensor.float()).isfinite().all())
+    return bool(_computable(tensor).isfinite().all())
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """In value; floating dtypes may differ, torch cannot compare all others."""
+    alike = one.dtype == other.dtype or (one.is_floating_point() and other.is_floating_point())
+    return alike and torch.equal(_computable(one), _computable(other))
+
+
+def _computable(tensor: Tensor) -> Tensor:
+    """float8, with which torch computes next to nothing, as float32."""
+    return tensor if tensor.itemsize > 1 else tensor.float()
 
 
 def _module(like: Module, adapters: Sequence[Adapter], weights: Sequence[float], up: Tensor, down: Tensor) -> Module:
@@ -92,7 +102,7 @@ def _extras(adapters: Sequence[Adapter]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for adapter in adapters:
         for key, extra in adapter.extras.items():
-            if key in found and not torch.equal(found[key], extra):
+            if key in found and not _is_same(found[key], extra):
                 raise LorafoldError(
                     "a full weight that differs between the adapters, so it can be neither carried nor merged",
                     path=adapter.path,

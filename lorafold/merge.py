@@ -29,6 +29,7 @@ from lorafold.prepare import gains, scaled, truncated
 from lorafold.scales import Scale, joined
 from lorafold.settings import Settings
 from lorafold.stopwatch import Stopwatch
+from lorafold.underflow import warn_of_underflow
 
 Progress = Callable[[str, int, int], None]
 # Modules per piece of work: more are held in memory at once, fewer cost more calls for the same arithmetic.
@@ -97,6 +98,7 @@ def merge(
         if plan.rescale:
             factors = _rescaled(factors, scale, dtype)
         merged = _assembled(ready, plan, scale, {layer.name: factors[layer.name] for layer in layers})
+    warn_of_underflow([*merged.modules.values()], _norms(done, scale if plan.rescale else 1.0))
     batches = tuple(_of_inputs(piece.report, balance) for piece in done)
     return MergeResult(merged, tuple(inputs), batches, scale, tuple(balance), _stages(clock.seconds, batches))
 
@@ -106,7 +108,7 @@ def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], lis
     cut = [truncated(adapter, rank) for adapter, rank in zip(inputs, plan.truncate, strict=True)]
     if not plan.balance:
         return cut, [1.0] * len(cut)
-    balance = gains(cut, plan.weights.default)
+    balance = gains(cut, plan.weights.default, plan.balance)
     return [scaled(adapter, gain) for adapter, gain in zip(cut, balance, strict=True)], balance
 
 
@@ -150,6 +152,13 @@ def _rescaled(factors: Factors, scale: float, dtype: torch.dtype) -> Factors:
     """The factors times √λ each, in the dtype of the file."""
     root = math.sqrt(scale)
     return {name: ((root * up).to(dtype), (root * down).to(dtype)) for name, (up, down) in factors.items()}
+
+
+def _norms(done: Sequence[MergedPiece], gain: float) -> dict[str, float]:
+    """‖ΔW_3‖ by module name, times the gain."""
+    names = [name for piece in done for name in piece.factors]
+    norms = gain * joined([piece.sizes for piece in done]).merged.sqrt()
+    return dict(zip(names, norms.tolist(), strict=True))
 
 
 def _assembled(adapters: Sequence[Adapter], plan: Plan, scale: float, factors: Factors) -> Adapter:

@@ -75,8 +75,16 @@ def test_whole_weights_of_any_dtype(dtype):
     assert assemble(adapters, [1.0, 1.0], 1.0, FACTORS).extras["head"].dtype == dtype
 
 
+def test_whole_weights_of_one_value_in_two_dtypes():
+    values = [torch.tensor([0.0, 1.0]).to(dtype) for dtype in (torch.float32, torch.float8_e4m3fn)]
+    adapters = [peft(extras={"head": value}) for value in values]
+    assert assemble(adapters, [1.0, 1.0], 1.0, FACTORS).extras["head"].tolist() == [0.0, 1.0]
+
+
 OTHER = {
     "another number": torch.ones(3),
+    "another number, in float8": torch.ones(3).to(torch.float8_e4m3fn),
+    "integers": torch.zeros(3, dtype=torch.uint16),
     "another shape": torch.zeros(1),
     "another shape of as many": torch.zeros(1, 3),
 }

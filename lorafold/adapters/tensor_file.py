@@ -55,13 +55,13 @@ def open_tensors(path: Path) -> TensorFile:
 
     Raises:
         LorafoldError: not readable, empty, truncated, or not a safetensors file; a name that is there twice or absurdly
-            long; a tensor of too many axes.
+            long; a tensor of too many axes, or of a dtype that torch lacks.
     """
     try:
         if path.stat().st_size == 0:
             raise LorafoldError("the file is empty", path=path, remedy="Download or export it again.")
         with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.offset_keys()}
+            tensors = {key: _tensor(file, path, key) for key in file.offset_keys()}
             metadata = file.metadata() or {}
     except LorafoldError:
         raise
@@ -76,6 +76,19 @@ def open_tensors(path: Path) -> TensorFile:
         raise LorafoldError("the file holds no tensors", path=path, remedy="Download or export it again.")
     _check_names(path, tensors)
     return TensorFile(path, tensors, metadata)
+
+
+def _tensor(file: Any, path: Path, key: str) -> Tensor:
+    """A view of the tensor; dtypes younger than the installed torch (F8_E8M0: 2.7, F4: 2.8) are no attribute of it."""
+    try:
+        return file.get_tensor(key)
+    except AttributeError as error:
+        raise LorafoldError(
+            f"a dtype that torch {torch.__version__} lacks ({error})",
+            path=path,
+            key=key,
+            remedy="Export the adapter without quantisation.",
+        ) from error
 
 
 def _check_names(path: Path, tensors: Mapping[str, Tensor]) -> None:
