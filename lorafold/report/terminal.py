@@ -39,6 +39,9 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
         console.print(line, soft_wrap=True, markup=False)
     if isinstance(chosen := metrics["config"].get("scale"), str):
         console.print(f"scale: {metrics['summary']['scale']:.4g} ({chosen})", soft_wrap=True)
+    if _is_plain_mean(metrics):
+        share = f"1/{len(metrics['inputs'])}"
+        console.print(f"weights: {share} each, their mean; method=balanced usually keeps more of each", soft_wrap=True)
     if warning := not_converged(metrics):
         console.print(warning, style="yellow", markup=False)
     if page := metrics.get("page"):
@@ -85,6 +88,13 @@ def near(path: str) -> str:
     """As it reads from here, if it lies below."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def _is_plain_mean(metrics: Metrics) -> bool:
+    """Nothing was said about how strong each adapter is to be; see docs/quality.md for what that costs."""
+    config = metrics["config"]
+    silent = all(not config.get(name) for name in ("weights", "module_weights", "block_weights", "balance"))
+    return silent and config.get("scale") == 1 and config["core"]["name"] == "sum" and len(metrics["inputs"]) > 1
 
 
 def _title(metrics: Metrics) -> str:

@@ -139,3 +139,29 @@ def test_output_is_ascii_where_the_stream_is():
     show(metrics(LAYERS), Console(file=stream, width=80))
     stream.flush()
     assert b"merged adapter: /runs/merged.safetensors" in stream.buffer.getvalue()
+
+
+PLAIN = {"weights": None, "module_weights": None, "block_weights": None, "balance": False, "scale": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "count", "said"),
+    [
+        ({}, 2, True),
+        ({}, 3, True),
+        ({}, 1, False),
+        ({"weights": [0.5, 0.5]}, 2, False),
+        ({"block_weights": [None, "OUTALL"]}, 2, False),
+        ({"balance": 0.7}, 2, False),
+        ({"scale": "each"}, 2, False),
+        ({"scale": 2.0}, 2, False),
+        ({"core": {"name": "ties"}}, 2, False),
+    ],
+    ids=str,
+)
+def test_who_says_nothing_of_strengths_is_told_what_they_are(change, count, said):
+    content = metrics(LAYERS, count)
+    content["config"] |= PLAIN | change
+    content["summary"]["scale"] = 1.0
+    found = [line for line in shown(content) if "method=balanced" in line]
+    assert found == [f"weights: 1/{count} each, their mean; method=balanced usually keeps more of each"] * said
