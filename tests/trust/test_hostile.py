@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import struct
@@ -16,25 +15,14 @@ import pytest
 import torch
 
 import lorafold
-from lorafold.errors import LorafoldError
 from tests.adapters.samples import kohya_file, kohya_pair, normal, peft_folder, peft_pair
 from tests.builders import one_thread as one_thread
 from tests.trust.raw import Entry, Raw, packed, raw
+from tests.trust.refusing import refusal
 from tests.trust.seeds import seed
 
 UP, DOWN, ALPHA = (f"lora_unet_a.{part}" for part in ("lora_up.weight", "lora_down.weight", "alpha"))
 SMALL = b'{"a.alpha":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-
-
-def refusal(path: Path, **options: object) -> LorafoldError:
-    """Of a merge; nothing appears beside the input."""
-    before = sorted(path.parent.rglob("*"))
-    with pytest.raises(LorafoldError) as caught:
-        result = lorafold.merge([path], rank=2, **options)
-        lorafold.save(result.adapter, path.parent / "out.safetensors")
-    assert sorted(path.parent.rglob("*")) == before
-    assert str(caught.value).isprintable() and len(str(caught.value)) < 2000
-    return caught.value
 
 
 def file(folder: Path, content: bytes) -> Path:
@@ -149,51 +137,6 @@ def test_a_rank_beyond_the_layer_costs_what_the_layer_costs(tmp_path: Path) -> N
     torch.testing.assert_close(found.up @ found.down, pair[UP] @ pair[DOWN], rtol=1e-5, atol=1e-5)
     error = refusal(kohya_file(tmp_path / "b.safetensors", kohya_pair("lora_unet_a", m=3, n=2, r=10000)))
     assert error.key == UP and "rank 10000 of a layer of 3 x 2" in str(error)
-
-
-BOMBS = ["(a+)+$", "(a|a)*b", "(a|aa){9,}b", ".*.*.*.*.*.*.*.*x", "(?:a?){40}a{40}", "(a|a)" * 40 + "b", "(" * 5000,
-         "a{99999999999}", "((((a{1,9}){1,9}){1,9}){1,9}){1,9}b", "(?=(a+)+$)b"]  # fmt: skip
-LONG = "a" * 60
-
-
-@pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:12])
-@pytest.mark.parametrize("setting", ["rank_pattern", "alpha_pattern"])
-def test_regular_expressions_that_take_forever(tmp_path: Path, bomb: str, setting: str) -> None:
-    folder = peft_folder(tmp_path / "a", peft_pair(LONG), **{setting: {bomb: 2}})
-    start = perf_counter()
-    error = refusal(folder)
-    assert perf_counter() - start < 5
-    assert error.path == folder / "adapter_config.json" and error.key == setting and "forever" in str(error)
-
-
-@pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:12])
-def test_the_same_in_a_diffusers_file(tmp_path: Path, bomb: str) -> None:
-    tensors = {f"unet.{LONG}.lora_{way}.weight": normal(*shape) for way, shape in (("A", (2, 5)), ("B", (6, 2)))}
-    told = json.dumps({"unet.r": 2, "unet.rank_pattern": {bomb: 2}})
-    path = kohya_file(tmp_path / "a.safetensors", tensors, {"lora_adapter_metadata": told})
-    error = refusal(path)
-    assert error.path == path and error.key == "rank_pattern"
-
-
-@pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:12])
-def test_the_same_in_the_users_own_weights(tmp_path: Path, bomb: str) -> None:
-    path = kohya_file(tmp_path / "a.safetensors", kohya_pair(f"lora_unet_{LONG}"))
-    start = perf_counter()
-    with pytest.raises(LorafoldError, match=r"^module_weights\['"):
-        lorafold.merge([path], rank=2, module_weights={bomb: [1.0]})
-    assert perf_counter() - start < 5
-
-
-@pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:12])
-@pytest.mark.parametrize("setting", ["target_modules", "exclude_modules"])
-def test_targets_that_take_forever_become_a_list(tmp_path: Path, bomb: str, setting: str) -> None:
-    """What a merge needs of these it can write down without them."""
-    folder = peft_folder(tmp_path / "a", peft_pair(LONG), **{setting: bomb})
-    start = perf_counter()
-    written = lorafold.save(lorafold.merge([folder], rank=2).adapter, tmp_path / "out")
-    assert perf_counter() - start < 5
-    config = json.loads((written / "adapter_config.json").read_text())
-    assert config["target_modules"] == [LONG] and not config.get("exclude_modules")
 
 
 @pytest.mark.parametrize(
