@@ -199,6 +199,10 @@ def _mistakes_in_one_line() -> Iterator[None]:
         if traceback_wanted:
             raise
         _fail(explain(error))
+    except ValueError as error:
+        if traceback_wanted or str(error) != "No trials are completed yet.":  # Optuna's words
+            raise
+        _fail("every run of the search failed; error.txt in the folder of each says why")
     except KeyboardInterrupt:
         print("lorafold: interrupted; an output is there as a whole or not at all", file=sys.stderr)
         sys.exit(130)
@@ -212,7 +216,7 @@ def _run_of_a_task() -> Iterator[Run]:
     """Where Hydra put this run. A mistake of the user is logged without a traceback.
 
     In a sweep a failure of any kind is left in the run's folder and goes no further: the other runs count, and
-    `SweepEnd` tells of it at the end.
+    `SweepGuard` tells of it at the end.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

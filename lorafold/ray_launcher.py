@@ -15,6 +15,7 @@ from typing import Any
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
@@ -26,7 +27,8 @@ class RayLauncher(Launcher):
     """Launches every run of a batch at once; Ray starts as many of them as there are CPUs for.
 
     Args:
-        address: of a running cluster, or "auto"; None: start one on this machine, and stop it afterwards.
+        address: of a running cluster, or "auto": the one of this machine; None: that in RAY_ADDRESS if it is set, else
+            start one on this machine, and stop it afterwards. Machines of a cluster must find the same paths.
         num_cpus: that each run takes, and its number of threads.
         num_gpus: that each run takes; a share of one lets several runs use it.
         cluster_cpus: of the cluster that is started; None: those of the machine.
@@ -47,12 +49,12 @@ class RayLauncher(Launcher):
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         own = not ray.is_initialized()
         if own:
-            ray.init(**self._cluster())
+            self._connect(ray)
         try:
             remote = ray.remote(_run).options(**self.resources, max_retries=0)
-            state = ray.put(Singleton.get_state())
+            state, here = ray.put(Singleton.get_state()), Path.cwd()
             runs = [
-                remote.remote(self.context, self._config_of(number, overrides), self.task, state)
+                remote.remote(self.context, self._config_of(number, overrides), self.task, state, here)
                 for number, overrides in enumerate(job_overrides, initial_job_idx)
             ]
             return [_result(run) for run in runs]
@@ -60,13 +62,20 @@ class RayLauncher(Launcher):
             if own:
                 ray.shutdown()
 
-    def _cluster(self) -> dict[str, Any]:
+    def _connect(self, ray: Any) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Workers' lines come back with their results: Ray loses the last ones when it stops.
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if self.address:
-            return {"address": self.address, **quiet}
-        return {"num_cpus": self.cluster_cpus, "include_dashboard": False, **quiet}
+        try:
+            ray.init(**self._cluster(), **quiet)
+        except ConnectionError as error:
+            raise CompactHydraException("no Ray cluster, or RAY_AUTH_MODE is not the same here as there") from error
+
+    def _cluster(self) -> dict[str, Any]:
+        if address := self.address or os.environ.get("RAY_ADDRESS"):
+            return {"address": address}
+        # Not None, with which Ray goes to any cluster that it finds on this machine.
+        return {"address": "local", "num_cpus": self.cluster_cpus, "include_dashboard": False}
 
     def _config_of(self, number: int, overrides: Sequence[str]) -> DictConfig:
         log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
@@ -77,8 +86,11 @@ class RayLauncher(Launcher):
         return config
 
 
-def _run(context: HydraContext, config: DictConfig, task: TaskFunction, state: Any) -> tuple[JobReturn, str]:
+def _run(
+    context: HydraContext, config: DictConfig, task: TaskFunction, state: Any, here: Path
+) -> tuple[JobReturn, str]:
     """In a worker; returned are the result and what was printed."""
+    os.chdir(here)  # where the user stands, not where the cluster was started: relative paths begin there
     setup_globals()
     Singleton.set_state(state)
     printed = io.StringIO()

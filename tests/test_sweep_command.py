@@ -1,4 +1,4 @@
-"""Sweeps as a user runs them: launchers, failures, kill -9 and what comes after, named sweeps, search for the best."""
+"""Sweeps as a user runs them: launchers, failures, kill -9 and what comes after, named sweeps, paths."""
 
 from __future__ import annotations
 
@@ -53,21 +53,39 @@ def test_a_failure_stays_in_its_folder_and_ends_the_sweep_with_status_1(basic):
 
 LAUNCHERS = {
     "joblib": ("hydra_plugins.hydra_joblib_launcher", ["hydra.launcher.n_jobs=2"]),
-    "submitit_local": ("hydra_plugins.hydra_submitit_launcher", ["hydra.sweeper.max_batch_size=2"]),
+    "submitit_local": ("hydra_plugins.hydra_submitit_launcher", []),
     "ray": ("ray", ["hydra.launcher.cluster_cpus=2"]),
 }
+MEETING = """
+import os
+import time
+from pathlib import Path
+
+
+def meet(adapter):
+    begin, folder = time.time(), Path(adapter).parent
+    (folder / "here").touch()
+    while len(list(folder.parent.glob("*/here"))) < 2 and time.time() < begin + 30:
+        time.sleep(0.01)
+    return {"process": os.getpid(), "begin": begin, "end": time.time()}
+"""
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_every_launcher_finds_the_same_and_shares_the_cores(launcher, basic, tmp_path):
+def test_every_launcher_runs_two_at_once_finds_the_same_and_shares_the_cores(launcher, basic, tmp_path):
+    """Each of the two runs waits for the other; what they find equals one after another to the last digit."""
     plugin, options = LAUNCHERS[launcher]
     pytest.importorskip(plugin)
-    arguments = [argument for argument in SWEEP if argument != "threads=1"]
+    (tmp_path / "meeting.py").write_text(MEETING)
+    arguments = [argument for argument in SWEEP if argument != "threads=1"] + ["evaluator=meeting:meet"]
     process = run(*arguments, "rank=2,0,3", f"hydra/launcher={launcher}", *options, cwd=tmp_path)
     assert process.returncode == 1, process.stderr
     assert "1 of 3 runs failed in sweep: 1: rank=0" in process.stderr
     found, expected = records(tmp_path / "sweep"), records(basic[1])
     assert found.keys() == expected.keys()
+    one, other = (record["evaluation"] for record in found.values())
+    assert one["process"] != other["process"]
+    assert max(one["begin"], other["begin"]) < min(one["end"], other["end"])
     for name, record in found.items():
         assert numbers(record) == numbers(expected[name])
         assert record["config"]["threads"] == max(1, len(os.sched_getaffinity(0)) // 2 if launcher == "joblib" else 1)
@@ -124,32 +142,6 @@ def test_named_sweeps_sweep_what_can_be_swept(path):
     assert content["hydra"]["mode"] == "MULTIRUN"
     (values,) = content["hydra"]["sweeper"]["params"].values()
     assert "," in str(values) or values == "glob(*)"
-
-
-JUDGE = """
-from pathlib import Path
-
-
-def size(adapter):
-    return {"bytes": sum(file.stat().st_size for file in Path(adapter).iterdir())}
-"""
-
-
-def test_optuna_finds_the_front_of_an_own_evaluator(tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    (tmp_path / "judge.py").write_text(JUDGE)
-    trials = ("hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=1", "hydra.sweeper.sampler.seed=2")
-    wanted = ("hydra.sweeper.direction=[minimize,minimize]", "score=[error,bytes]", "evaluator=judge:size")
-    process = run(*SWEEP, "hydra/sweeper=optuna", *trials, *wanted, "rank=choice(2,3,5)", cwd=tmp_path)
-    assert process.returncode == 0, process.stderr
-    tried = {
-        (record["config"]["rank"], record["summary"]["reconstruction_error"], record["evaluation"]["bytes"])
-        for record in records(tmp_path / "sweep").values()
-    }
-    front = yaml.safe_load((tmp_path / "sweep" / "optimization_results.yaml").read_text())["solutions"]
-    # a larger rank is larger and nearer: no trial dominates another
-    assert {(entry["params"]["rank"], *entry["values"]) for entry in front} == tried
-    assert len(tried) > 1
 
 
 def test_a_path_and_its_repetition(tmp_path):

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from lorafold.report.drawing import Mark
 from lorafold.report.drawing.inks import DARK, LIGHT
 from lorafold.report.sweep_page import document, heat, write_figures, write_page
 from lorafold.report.sweep_page.figures import figures, weight_share
+from lorafold.report.sweep_page.payload import payload
 from lorafold.sweep_report import read_sweep
 from tests.report.page_samples import HOSTILE, Reader
 from tests.report.sweep_samples import begin, grid, leave, metrics, sweep_of
@@ -152,6 +154,20 @@ def test_a_thousand_runs_stay_below_6_mb(tmp_path):
         leave(tmp_path / str(number), run)
     written(tmp_path, read_sweep([tmp_path]))
     assert (tmp_path / "report.html").stat().st_size < 6e6
+
+
+def test_what_an_evaluator_counts_is_shown_to_the_last_digit(tmp_path):
+    runs = [metrics(evaluation={"bytes": 1234567.0, "loss": 0.123456789})]
+    sweep = sweep_of(tmp_path, runs)
+    (run,) = payload(sweep, figures(sweep), 0)["runs"]
+    assert run["evaluation"] == [1234567, 0.12346]
+
+
+def test_marks_of_runs_that_agree_stay_visible(tmp_path):
+    chart = by_name(sweep_of(tmp_path, [metrics(objective=name) for name in "abcdefg"]))["size"].charts[0]
+    radii = [shape.radius for shape in chart.picture(600).shapes if isinstance(shape, Mark)]
+    assert radii[0] > radii[1] > radii[2] == radii[-1] > 1.5
+    assert len(radii) == 7
 
 
 def test_every_script_is_in_the_page_and_writes_text_only():

@@ -119,6 +119,49 @@ def test_nothing_sticks_out_of_the_window(opened, tmp_path, scheme, width):
     assert len(visible) == 2 + 2 + 3  # each chart in one of its two widths
 
 
+def test_a_phone_shows_names_and_errors_without_scrolling(opened, tmp_path):
+    (begin(tmp_path / "sweep" / "99", "rank=0", "objective=chordal") / "error.txt").write_text(
+        "rank=0, expected more\n"
+    )
+    sweep_of(tmp_path / "sweep", grid())
+    browser = opened(read_sweep([tmp_path]), width=400)
+    for selector in (".links", "#problems .scroll"):
+        (box,) = all_of(browser, selector)
+        assert box.get_property("scrollWidth") <= box.get_property("clientWidth"), selector
+    assert max(row.size["height"] for row in all_of(browser, "#table tbody tr")) < 40  # one line each
+
+
+def test_numbers_are_readable_on_every_colour(opened, tmp_path):
+    steps = [round(step / 50, 2) for step in range(51)]
+    runs = [metrics()]
+    runs[0]["modules"] = [
+        {**runs[0]["modules"][0], "name": f"layer.{i}.q", "reconstruction_error": value}
+        for i, value in enumerate(steps)
+    ]
+    for scheme in ("light", "dark"):
+        browser = opened(sweep_of(tmp_path / scheme, runs), scheme=scheme)
+        cells = browser.execute_script(COLOURS_OF_CELLS)
+        assert len(cells) > len(steps)
+        assert min(contrast(*cell) for cell in cells) > 4
+
+
+COLOURS_OF_CELLS = """
+const channels = (colour) => colour.match(/[0-9.]+/g).map(Number);
+return [...document.querySelectorAll("#parts tbody td")].map(getComputedStyle)
+  .map((style) => [channels(style.color), channels(style.backgroundColor)]);
+"""
+
+
+def contrast(*colours):
+    """Of two colours in sRGB, 1 to 21, as WCAG 2.2 defines it."""
+    lights = []
+    for colour in colours:
+        shares = [channel / 255 for channel in colour]
+        linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+    return max(lights) / min(lights)
+
+
 def test_a_strangers_words_are_text(opened, tmp_path):
     browser = opened(hostile(tmp_path / "a"))
     for button in all_of(browser, "#table button"):

@@ -21,7 +21,8 @@ Front = bool  # whether a smaller x is better on the front
 _HEIGHT = 0.72  # of a chart, by its width
 _TALLEST = 340.0
 _RADIUS = 5.0
-_SMALLER = 0.62  # for every mark that lies under a mark
+_SMALLER = 0.62  # for every mark that lies under a mark, up to
+_LAYERS = 2  # of them: of a still smaller mark, the border alone would be seen
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Chart:
         sweep, run = self.encoding.sweep, self.encoding.sweep.runs[number]
         x, y = self.points[number]
         title = described(sweep, number, [f"{self.labels[0]} {x:.4g}", f"{self.labels[1]} {y:.4g}"])
-        radius = _RADIUS * _SMALLER**below
+        radius = _RADIUS * _SMALLER ** min(below, _LAYERS)
         return Mark(*places[number], self.encoding.ink(run), self.encoding.mark(run), radius, number, title)
 
     def _lines(self, places: dict[int, tuple[float, float]]) -> list[Line]:

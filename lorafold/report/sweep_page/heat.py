@@ -82,9 +82,9 @@ def _colour(value: float) -> str:
 
 
 def _ink_on(colour: str) -> str:
-    """Black or white, whichever reads better."""
-    red, green, blue = _rgb(colour)
-    return "#14181b" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#ffffff"
+    """Black or white, whichever has more contrast; they have the same where the luminance is 0.2."""
+    red, green, blue = ((channel / 255) ** 2.2 for channel in _rgb(colour))
+    return "#14181b" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.2 else "#ffffff"
 
 
 def _rgb(colour: str) -> list[int]:

@@ -52,7 +52,7 @@ def _run(sweep: Sweep, run: SweepRun) -> Json:
         "worst": numbers.worst_kept,
         "phi": phi,
         "error": numbers.error,
-        "evaluation": [run.evaluation.get(name) for name in evaluation_names(sweep)],
+        "evaluation": [_in_full(run.evaluation.get(name)) for name in evaluation_names(sweep)],
         "converged": run.converged,
         "modules": run.modules,
         "seconds": run.seconds,
@@ -62,6 +62,11 @@ def _run(sweep: Sweep, run: SweepRun) -> Json:
             for block in run.blocks
         ],
     }
+
+
+def _in_full(value: float | None) -> float | None:
+    """Whole numbers keep all their digits: an evaluator may count."""
+    return int(value) if value is not None and float(value).is_integer() else value
 
 
 def _setting(key: str, run: SweepRun) -> Json:

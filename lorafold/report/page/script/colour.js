@@ -28,9 +28,10 @@ function signedRgb(t) {
   return t >= 0 ? rampRgb(t) : mixed(rampRgb(0), rgbOf(OPPOSED), Math.min(1, -t));
 }
 
-/** Black or white, whichever reads better on the colour. */
-function inkOn([red, green, blue]) {
-  return 0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#14181b" : "#fff";
+/** Black or white, whichever has more contrast with the colour: they have the same where its luminance is 0.2. */
+function inkOn(rgb) {
+  const [red, green, blue] = rgb.map((channel) => (channel / 255) ** 2.2);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.2 ? "#14181b" : "#fff";
 }
 
 /** A scale from 0 to `top` with ticks; a bracket over a range [low, high] of it that has a name, if there is one. */

@@ -1,6 +1,7 @@
 // All runs as a table that sorts and filters.
 
 const MOST_OPTIONS = 40; // values of a setting that has a filter of its own
+const IN_ONE_LINE = 16; // characters of a run's name
 
 /** Whole numbers in full: an evaluator may count. */
 const count = (value) => (Number.isInteger(value) ? integer(value) : short(value));
@@ -55,8 +56,9 @@ function drawTable() {
 }
 
 function tableRowOf(run, r) {
-  const [name, ...others] = COLUMNS;
-  const button = h("button", { type: "button", onclick: () => set({ run: r }) }, breakable(name.text(run)));
+  const [, ...others] = COLUMNS;
+  const words = run.name.length > IN_ONE_LINE ? breakable(run.name) : run.name;
+  const button = h("button", { type: "button", onclick: () => set({ run: r }) }, words);
   return tableRow(rowName(button), others.map((column) => tableCell(column, run)));
 }
 
