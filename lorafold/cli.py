@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lorafold import __version__
 from lorafold.arguments import plain_folders, quoted
+from lorafold.ending import fail, mistakes_in_one_line
 from lorafold.errors import LorafoldError
 from lorafold.options import CONF, suggest
 from lorafold.sweep import ERROR, leave_error, threads_per_worker
@@ -165,7 +166,7 @@ def main() -> None:
         case [name, *arguments] if name in COMMANDS:
             _run_hydra(name, [f"lorafold {name}", *arguments])
         case [name, *_]:
-            _fail(f"unknown command {name!r}.{suggest(name, COMMANDS)} The commands are: {', '.join(COMMANDS)}")
+            fail(f"unknown command {name!r}.{suggest(name, COMMANDS)} The commands are: {', '.join(COMMANDS)}")
 
 
 def _run_hydra(name: str, argv: list[str]) -> None:
@@ -176,39 +177,8 @@ def _run_hydra(name: str, argv: list[str]) -> None:
     register(name)
     sys.argv = argv
     application = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(COMMANDS[name].task)
-    with _mistakes_in_one_line():
+    with mistakes_in_one_line():
         application()
-
-
-@contextmanager
-def _mistakes_in_one_line() -> Iterator[None]:
-    """End the program as programs do, and with one line where Hydra would print many."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    from lorafold.config import explain
-
-    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises, instead of printing and leaving
-    try:
-        yield
-    except LorafoldError:
-        sys.exit(1)  # the run has logged it
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        if traceback_wanted:
-            raise
-        _fail(explain(error))
-    except ValueError as error:
-        if traceback_wanted or str(error) != "No trials are completed yet.":  # Optuna's words
-            raise
-        _fail("every run of the search failed; error.txt in the folder of each says why")
-    except KeyboardInterrupt:
-        print("lorafold: interrupted; an output is there as a whole or not at all", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader left: `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
-        sys.exit(141)
 
 
 @contextmanager
@@ -264,8 +234,3 @@ def _usage() -> str:
         "python -m lorafold COMMAND --help lists the settings of a command;\n"
         "python -m lorafold merge, as it stands, merges the pair that lorafold ships."
     )
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"lorafold: error: {message}", file=sys.stderr)
-    sys.exit(1)

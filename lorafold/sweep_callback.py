@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from lorafold.ending import fail
 from lorafold.errors import LorafoldError
 from lorafold.sweep import summary_of_failures
 from lorafold.sweep_search import check_search
@@ -27,13 +27,8 @@ class SweepGuard(Callback):
         try:
             check_search(sweeper, task, Path(config.hydra.sweep.dir))
         except LorafoldError as error:
-            _fail(str(error))
+            fail(str(error))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         if summary := summary_of_failures(Path(config.hydra.sweep.dir)):
-            _fail(summary)
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"lorafold: error: {message}", file=sys.stderr)
-    sys.exit(1)
+            fail(summary)
