@@ -54,7 +54,7 @@ def read_weights(weights: Any, module_weights: Any, count: int) -> Weights:
     """Check the weights of `count` adapters.
 
     Args:
-        weights: None (1 / count each), "sum" (1 each), or a finite number per adapter, not all zero.
+        weights: None or "mean" (1 / count each), "sum" (1 each), or a finite number per adapter, not all zero.
         module_weights: None, or a mapping from regular expressions to a finite number per adapter.
 
     Raises:
@@ -71,7 +71,7 @@ def read_weights(weights: Any, module_weights: Any, count: int) -> Weights:
 
 
 def _default(weights: Any, count: int) -> list[float]:
-    if weights is None:
+    if weights is None or weights == "mean":
         return [1 / count] * count
     if weights == "sum":
         return [1.0] * count
@@ -79,7 +79,7 @@ def _default(weights: Any, count: int) -> list[float]:
     if not _are_numbers(values, count) or not any(values):
         raise LorafoldError(
             f"weights={weights!r}, expected {count} finite numbers, one per adapter, not all zero",
-            remedy=f"For example 'weights=[{_example(count)}]'; null is their mean, sum their sum.",
+            remedy=f"For example 'weights=[{_example(count)}]'; mean is their mean, sum their sum.",
         )
     return [float(value) for value in values]
 

@@ -49,6 +49,7 @@ def make_plan(settings: Settings, count: int) -> Plan:
     Raises:
         LorafoldError: a value out of range or an unknown name.
     """
+    settings = settings.with_strength(count)
     rank = _rank("rank", settings.rank)
     scale, rescale = _scale(settings.scale)
     return Plan(

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
+from lorafold.parallel import map_pieces
 from lorafold.resize import resize
+
+# Pieces of work per adapter; a number of its own, so that sums do not depend on the number of threads.
+_PIECES = 8
 
 
 def truncated(adapter: Adapter, rank: int | None) -> Adapter:
@@ -37,24 +42,33 @@ def gains(adapters: Sequence[Adapter], weights: Sequence[float], balance: float 
     Args:
         balance: p in [0, 1]: at 1 all norms become equal, at 1/2 the ratio of two becomes its root.
     """
-    norms = [norm(adapter) for adapter in adapters]
-    counted = [size for size, weight in zip(norms, weights, strict=True) if size and weight]
-    if not counted:
-        return [1.0] * len(norms)
+    sizes = norms(adapters)
+    counted = [size for size, weight in zip(sizes, weights, strict=True) if size and weight]
+    if not counted or not all(map(math.isfinite, counted)):  # NaN and Inf are named where they are met again
+        return [1.0] * len(sizes)
     # relative to the largest: powers of norms far from 1 must not leave the range of floats
     unit = max(counted)
     level = math.fsum(size / unit for size in counted) / math.fsum((size / unit) ** (1 - balance) for size in counted)
-    return [level * (size / unit) ** -balance if size else 1.0 for size in norms]
+    return [level * (size / unit) ** -balance if size else 1.0 for size in sizes]
 
 
-def norm(adapter: Adapter) -> float:
-    """‖ΔW‖ over all modules, from Gram matrices: ‖sBA‖² = s² ⟨BᵀB, AAᵀ⟩."""
-    return math.sqrt(math.fsum(map(_energy, adapter.modules.values())))
+def norms(adapters: Sequence[Adapter]) -> list[float]:
+    """‖ΔW‖ over all modules of each adapter, from Gram matrices: ‖sBA‖² = s² ⟨BᵀB, AAᵀ⟩."""
+    pieces = [[*adapter.modules.values()][i::_PIECES] for adapter in adapters for i in range(_PIECES)]
+    found = [*map_pieces(_energy, pieces, torch.device("cpu"))]
+    return [math.sqrt(sum(found[i : i + _PIECES])) for i in range(0, len(found), _PIECES)]
 
 
-def _energy(module: Module) -> float:
-    up, down = module.up.double(), module.down.double()
-    return module.scale**2 * max(0.0, float(((up.mT @ up) * (down @ down.mT)).sum()))
+def _energy(modules: Sequence[Module]) -> float:
+    # a product, not a power, which raises where it overflows
+    return sum(module.scale * module.scale * max(0.0, _product(module.up, module.down)) for module in modules)
+
+
+def _product(up: Tensor, down: Tensor) -> float:
+    # squares of float16 lie well inside float32, to which it is cast several times faster
+    work = torch.float32 if up.dtype == down.dtype == torch.float16 else torch.float64
+    up, down = up.to(work), down.to(work)
+    return float(((up.mT @ up).double() * (down @ down.mT).double()).sum())
 
 
 def scaled(adapter: Adapter, gain: float) -> Adapter:

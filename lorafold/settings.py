@@ -6,8 +6,12 @@ Free of torch and of Hydra. The command uses `Settings` as the schema of `conf/m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+
+# What keeps most of each adapter where no weights are given: found on validation data, see docs/quality.md.
+CHOSEN: Mapping[str, Any] = {"balance": 0.7, "scale": "mean_norm"}
 
 
 @dataclass(frozen=True)
@@ -16,12 +20,16 @@ class Settings:
 
     A *choice* is a name (`"chordal"`) or a mapping with a name and options
     (`{"name": "chordal", "reconstruction": "each"}`); options left out come from `conf/<group>/<name>.yaml`.
+
+    Where nothing is said about strength, by `weights`, `module_weights`, `block_weights`, `balance`, `scale` or a core
+    rule other than the sum, it is chosen from the adapters (see `CHOSEN`). Otherwise "auto" is no balance and a scale
+    of 1: weights count as they are given, and a rule is what its paper says.
     """
 
-    weights: Any = None  # one number per adapter; "sum": 1 each; None: 1 / (number of adapters) each, the mean
+    weights: Any = None  # one number per adapter; "sum": 1 each; "mean" or None: 1 / (number of adapters) each
     module_weights: Any = None  # {regex: weights} for modules in whose name it occurs, the first that does; or None
     block_weights: Any = None  # factors on those: a preset, numbers or {regex: factor}, or one of these per adapter
-    balance: Any = False  # bring the adapters' norms together first: part of the way in [0, 1], or True: to one norm
+    balance: Any = "auto"  # bring the adapters' norms together first: part of the way in [0, 1]; True: to one norm
     truncate: Any = None  # rank to which every adapter is cut first, or one per adapter; None: none
     rank: Any = 32  # rank of the merged adapter, or "max": the exact joint rank of each module
     core_rank: Any = None  # of the subspaces in which the core rule works, before the cut to `rank`; None: rank
@@ -31,9 +39,18 @@ class Settings:
     manifold: Any = "grassmann"  # choice: where U and V live
     solver: Any = "riemannian_adam"  # choice
     core: Any = "sum"  # choice: how the r x r coordinates combine
-    scale: Any = 1.0  # factor on the merged update, or the name of a way to choose it from the adapters alone
+    scale: Any = "auto"  # factor on the merged update, or the name of a way to choose it from the adapters alone
     base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
     input_rank: int = 128  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     dtype: str = "auto"  # of the saved factors: auto (that of the first adapter) | float32 | float16 | bfloat16
     seed: int = 0
+
+    def with_strength(self, count: int) -> Settings:
+        """The settings with `balance` and `scale` as they count for so many adapters."""
+        said = (self.weights, self.module_weights, self.block_weights) != (None, None, None)
+        rule = self.core.get("name") if isinstance(self.core, Mapping) else self.core
+        silent = not said and self.balance == self.scale == "auto" and rule == "sum" and count > 1
+        chosen: Mapping[str, Any] = CHOSEN if silent else {"balance": False, "scale": 1.0}
+        given = {name: getattr(self, name) for name in chosen}
+        return replace(self, **{name: chosen[name] if value == "auto" else value for name, value in given.items()})

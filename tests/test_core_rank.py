@@ -20,8 +20,8 @@ def trio() -> list[lorafold.Adapter]:
 
 @pytest.mark.parametrize("core", ["sum", "ties", "tsv", "wudi", "dare"])
 def test_at_most_it_is_the_truncated_svd_of_the_merge_in_the_joint_span(core):
-    whole = updates(lorafold.merge(trio(), core=core, rank="max").adapter)
-    found = lorafold.merge(trio(), core=core, rank=5, core_rank="max")
+    whole = updates(lorafold.merge(trio(), core=core, rank="max", scale=1.0).adapter)
+    found = lorafold.merge(trio(), core=core, rank=5, core_rank="max", scale=1.0)
     assert {module.rank for module in found.adapter.modules.values()} == {5}
     for name, delta in updates(found.adapter).items():
         assert relative(delta, truncations(whole[name], [5])[0]) < 1e-8

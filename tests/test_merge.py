@@ -34,8 +34,9 @@ class TestExactness:
         assert worst(result, lambda name: oracles.target(inputs(name), weights)) < 1e-6
         assert {module.rank for module in result.adapter.modules.values()} == {40}
 
-    def test_and_by_default_their_mean(self):
-        result = lorafold.merge(DEMO, rank="max", dtype="float32")
+    @pytest.mark.parametrize("options", [{"weights": "mean"}, {"scale": 1.0}, {"balance": False}], ids=str)
+    def test_and_their_mean_where_that_is_said(self, options):
+        result = lorafold.merge(DEMO, rank="max", dtype="float32", **options)
         assert worst(result, lambda name: oracles.target(inputs(name), [0.5, 0.5])) < 1e-6
 
     def test_the_rule_mean_divides_by_the_weights(self):

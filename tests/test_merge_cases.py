@@ -144,7 +144,7 @@ class TestUpdates:
         top[:10], bottom[10:] = S.normal(10, 4), S.normal(10, 4)
         adapters = [single(top, DOWN), single(bottom, S.normal(4, 15))]
         expected = oracles.target([updates(adapter)["a"] for adapter in adapters], [0.5, 0.5])
-        assert_equal(merged(adapters, rank=8, objective=objective), {"a": expected})
+        assert_equal(merged(adapters, weights="mean", rank=8, objective=objective), {"a": expected})
         found = lorafold.merge(adapters, rank=4, objective=objective, reconstruction_weight=0).metrics()
         assert found["summary"]["objective"] < 0.5
 
@@ -153,10 +153,10 @@ class TestUpdates:
 def test_the_scale_of_a_module_is_no_measure_of_cancellation(scale):
     """ΔW_3 = scale (ΔW_1 + ΔW_2) for any scale, also through the modules' own."""
     first, second = pair()
-    expected = {name: scale * delta for name, delta in merged([first, second], rank="max").items()}
+    expected = {name: scale * delta for name, delta in merged([first, second], scale=1.0, rank="max").items()}
     assert_equal(merged([first, second], rank="max", scale=scale), expected)
     small = [changed(adapter, lambda m: replace(m, scale=scale * m.scale)) for adapter in (first, second)]
-    assert_equal(merged(small, rank="max"), expected)
+    assert_equal(merged(small, scale=1.0, rank="max"), expected)
 
 
 def test_modules_are_named_as_in_the_first_adapter_that_has_them():

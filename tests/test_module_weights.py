@@ -27,7 +27,7 @@ MISTAKES = {
     "a weight that is NaN": ([1.0, NAN], None, "expected 2 finite numbers"),
     "an infinite weight": ([1.0, INF], None, "expected 2 finite numbers"),
     "one number for two adapters": (0.5, None, "weights=0.5, expected 2 finite numbers"),
-    "weights as text": ("11", None, "weights='11', expected 2 finite numbers.*null is their mean, sum their sum"),
+    "weights as text": ("11", None, "weights='11', expected 2 finite numbers.*mean is their mean, sum their sum"),
     "no mapping": (None, [["up", [1, 0]]], "expected a mapping from regular expressions"),
     "too few for a module": (None, {"up": [1]}, r"module_weights\['up'\]=\[1\], expected 2 finite numbers"),
     "one number for a module": (None, {"up": 1}, r"module_weights\['up'\]=1, expected 2 finite numbers"),

@@ -75,7 +75,7 @@ def test_the_merge_is_the_sum_of_the_updates(folder: Path, other: str) -> None:
 
 
 def test_the_command_reads_the_base_from_where_the_user_stands(folder: Path) -> None:
-    settings = Settings(rank="max", subspace_weight=0.0, base="model", input_rank=64)
+    settings = Settings(weights="mean", rank="max", subspace_weight=0.0, base="model", input_rank=64)
     merge(run(folder), MergeJob(settings, ["lora.safetensors", "dora.safetensors"], page=False))
     found = load(folder / "run" / "merged.safetensors").modules[N]
     expected = (dense("lora") + dense("dora")) / 2

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import lorafold
-from lorafold.prepare import gains, norm, truncated
+from lorafold.prepare import gains, norms, truncated
 from tests.builders import Source, changed, random_adapter
 from tests.builders import one_thread as one_thread
 from tests.demo_pair import change
@@ -76,8 +76,21 @@ class TestTruncation:
 
 class TestBalance:
     def test_norms_are_those_of_whole_adapters(self):
-        for one in trio():
-            assert norm(one) == pytest.approx(dense_norm(one), rel=1e-12)
+        assert norms(trio()) == pytest.approx([dense_norm(one) for one in trio()], rel=1e-12)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+    @pytest.mark.parametrize("size", [1e-7, 1.0, 6e4])
+    def test_of_any_dtype_and_size(self, dtype, size):
+        many = changed(
+            random_adapter("kohya", {f"m{i}": (30 + i, 20) for i in range(11)}, 4, seed=2),
+            lambda m: replace(m, up=(size * m.up / m.up.abs().max()).to(dtype), down=m.down.to(dtype)),
+        )
+        assert norms([many, many]) == pytest.approx([dense_norm(many)] * 2, rel=1e-6)
+
+    def test_no_norm_is_too_large(self):
+        (vast,) = [changed(one, lambda m: replace(m, scale=1e200)) for one in trio()[:1]]
+        assert norms([vast, adapter(4, 1)]) == [math.inf, pytest.approx(dense_norm(adapter(4, 1)))]
+        assert gains([vast, adapter(4, 1)], [1, 1]) == [1.0, 1.0]
 
     def test_all_become_as_large_as_their_mean(self):
         sizes = [dense_norm(one) for one in trio()]
@@ -132,7 +145,7 @@ class TestBalance:
         inputs = lorafold.merge(pair, balance=True).metrics()["inputs"]
         assert [entry["norm"] for entry in inputs] == pytest.approx([dense_norm(one) for one in pair])
         assert [entry["gain"] for entry in inputs] == pytest.approx(gains(pair, [1, 1]))
-        plain = lorafold.merge(pair).metrics()["inputs"]
+        plain = lorafold.merge(pair, scale=1.0).metrics()["inputs"]
         assert [entry["gain"] for entry in plain] == [1.0, 1.0]
 
     @pytest.mark.parametrize("core", ["sum", "sce", "karcher"])

@@ -37,11 +37,8 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
         gain = f", times {adapter['gain']:.3g}" if adapter.get("gain", 1) != 1 else ""
         line = f"#{number}: {near(adapter['path'])} (rank {_span(adapter['ranks'])}{gain})"
         console.print(line, soft_wrap=True, markup=False)
-    if isinstance(chosen := metrics["config"].get("scale"), str):
-        console.print(f"scale: {metrics['summary']['scale']:.4g} ({chosen})", soft_wrap=True)
-    if _is_plain_mean(metrics):
-        share = f"1/{len(metrics['inputs'])}"
-        console.print(f"weights: {share} each, their mean; method=balanced usually keeps more of each", soft_wrap=True)
+    if chosen := _chosen_scale(metrics):
+        console.print(chosen, soft_wrap=True)
     if warning := not_converged(metrics):
         console.print(warning, style="yellow", markup=False)
     if page := metrics.get("page"):
@@ -90,11 +87,14 @@ def near(path: str) -> str:
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
-def _is_plain_mean(metrics: Metrics) -> bool:
-    """Nothing was said about how strong each adapter is to be; see docs/quality.md for what that costs."""
-    config = metrics["config"]
-    silent = all(not config.get(name) for name in ("weights", "module_weights", "block_weights", "balance"))
-    return silent and config.get("scale") == 1 and config["core"]["name"] == "sum" and len(metrics["inputs"]) > 1
+def _chosen_scale(metrics: Metrics) -> str:
+    """The scale, if the user did not give the number."""
+    given, scale = metrics["config"].get("scale"), metrics["summary"].get("scale")
+    if not isinstance(given, str) or (given == "auto" and scale == 1):
+        return ""
+    if given == "auto":
+        given = "chosen from the adapters, as the factors above; weights=mean: as they are"
+    return f"scale: {scale:.4g} ({given})"
 
 
 def _title(metrics: Metrics) -> str:

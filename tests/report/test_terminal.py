@@ -141,27 +141,17 @@ def test_output_is_ascii_where_the_stream_is():
     assert b"merged adapter: /runs/merged.safetensors" in stream.buffer.getvalue()
 
 
-PLAIN = {"weights": None, "module_weights": None, "block_weights": None, "balance": False, "scale": 1.0}
-
-
 @pytest.mark.parametrize(
-    ("change", "count", "said"),
+    ("given", "scale", "said"),
     [
-        ({}, 2, True),
-        ({}, 3, True),
-        ({}, 1, False),
-        ({"weights": [0.5, 0.5]}, 2, False),
-        ({"block_weights": [None, "OUTALL"]}, 2, False),
-        ({"balance": 0.7}, 2, False),
-        ({"scale": "each"}, 2, False),
-        ({"scale": 2.0}, 2, False),
-        ({"core": {"name": "ties"}}, 2, False),
+        (1.0, 1.0, []),
+        ("auto", 1.0, []),
+        ("each", 1.0, ["scale: 1 (each)"]),
+        ("mean_norm", 1.31415, ["scale: 1.314 (mean_norm)"]),
+        ("auto", 1.31415, ["scale: 1.314 (chosen from the adapters, as the factors above; weights=mean: as they are)"]),
     ],
-    ids=str,
 )
-def test_who_says_nothing_of_strengths_is_told_what_they_are(change, count, said):
-    content = metrics(LAYERS, count)
-    content["config"] |= PLAIN | change
-    content["summary"]["scale"] = 1.0
-    found = [line for line in shown(content) if "method=balanced" in line]
-    assert found == [f"weights: 1/{count} each, their mean; method=balanced usually keeps more of each"] * said
+def test_a_scale_that_was_not_given_is_told(given, scale, said):
+    content = metrics(LAYERS)
+    content["config"]["scale"], content["summary"]["scale"] = given, scale
+    assert [line for line in shown(content, 120) if line.startswith("scale")] == said

@@ -1,0 +1,90 @@
+"""How strong each adapter is where the user does not say, and that nothing is chosen where he does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import lorafold
+from lorafold.settings import CHOSEN, Settings
+from tests.builders import changed, random_adapter
+from tests.builders import one_thread as one_thread
+from tests.demo_pair import change
+from tests.oracles import relative, updates
+
+SHAPES = {"a": (12, 9), "b": (9, 14)}
+PLAIN = {"balance": False, "scale": 1.0}
+SILENT = {
+    "nothing": {},
+    "the subspaces alone": {"objective": "geodesic", "rank": 4, "subspace_weight": 0.0},
+    "the rule by name": {"core": "sum"},
+    "the rule with options": {"core": {"name": "sum"}},
+}
+SAID = {
+    "weights": {"weights": [0.5, 0.5]},
+    "the mean": {"weights": "mean"},
+    "the sum": {"weights": "sum"},
+    "weights of modules": {"module_weights": {"a": [1, 0]}},
+    "weights of blocks": {"block_weights": [None, "OUTALL"]},
+    "another rule": {"core": "ties"},
+    "another rule with options": {"core": {"name": "ties", "density": 0.3}},
+    "no balance": {"balance": False},
+    "a scale": {"scale": 1.0},
+}
+
+
+def energy(adapter: lorafold.Adapter) -> float:
+    return sum(float(delta.square().sum()) for delta in updates(adapter).values())
+
+
+def pair() -> list[lorafold.Adapter]:
+    return [random_adapter("kohya", SHAPES, r, seed=r, scale=size) for r, size in ((4, 1.0), (3, 5.0))]
+
+
+@pytest.mark.parametrize("settings", SILENT.values(), ids=SILENT)
+def test_who_says_nothing_gets_what_was_found_best(settings):
+    found = Settings(**settings).with_strength(2)
+    assert {name: getattr(found, name) for name in CHOSEN} == CHOSEN
+    assert replace(found, **dict.fromkeys(CHOSEN, "auto")) == Settings(**settings)
+
+
+@pytest.mark.parametrize("settings", SAID.values(), ids=SAID)
+def test_what_is_said_counts_as_it_is_said(settings):
+    found = Settings(**settings).with_strength(2)
+    assert {name: getattr(found, name) for name in PLAIN} == PLAIN
+
+
+def test_one_part_may_be_said():
+    assert Settings(scale="each").with_strength(2) == Settings(scale="each", balance=False)
+    assert Settings(balance=0.5).with_strength(2) == Settings(scale=1.0, balance=0.5)
+
+
+def test_one_adapter_stays_as_it_is():
+    (one, _) = pair()
+    found = lorafold.merge([one], rank="max")
+    assert found.scale == 1.0 and found.gains == (1.0,)
+    for name, delta in updates(found.adapter).items():
+        assert relative(delta, updates(one)[name]) < 1e-9
+
+
+def test_a_merge_is_that_of_the_settings_that_were_chosen():
+    chosen, said = lorafold.merge(pair(), rank=5), lorafold.merge(pair(), weights="mean", rank=5, **CHOSEN)
+    assert change(chosen, said) == 0 and chosen.gains == said.gains and chosen.scale == said.scale
+    energies = [gain**2 * energy(adapter) for gain, adapter in zip(chosen.gains, pair(), strict=True)]
+    assert energy(chosen.adapter) == pytest.approx(sum(energies) / 2)
+
+
+def test_copies_of_one_adapter_merge_to_it():
+    (one, _) = pair()
+    for count in (2, 3):
+        for name, delta in updates(lorafold.merge([one] * count, rank=4).adapter).items():
+            assert relative(delta, updates(one)[name]) < 1e-9
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_is_named_all_the_same(value):
+    first, second = pair()
+    broken = changed(second, lambda m: replace(m, up=m.up.index_fill(0, m.up.new_zeros(1).long(), value)))
+    with pytest.raises(lorafold.LorafoldError, match="a"):
+        lorafold.merge([first, broken])
