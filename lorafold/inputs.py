@@ -109,14 +109,15 @@ def _rounded(rank: int) -> int:
 def pieces(layers: Sequence[Layer], most: int, rank: int | None = None) -> list[tuple[tuple[int, ...], list[int]]]:
     """The buckets in parts of at most so many layers, of equal size but for one layer.
 
-    Of an even number of parts none is left for one of two cores alone.
+    An even number of parts, unless there are few layers, so that none is left for one of two cores alone.
     """
     return [(slots, part) for slots, positions in buckets(layers, rank).items() for part in _split(positions, most)]
 
 
 def _split(positions: list[int], most: int) -> list[list[int]]:
     count = math.ceil(len(positions) / most)
-    count += count % 2 if count > 1 else 0
+    if len(positions) >= _FEW:
+        count += count % 2
     return [positions[i::count] for i in range(count)]
 
 

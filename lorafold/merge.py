@@ -21,7 +21,7 @@ from lorafold.combine import check_ranks
 from lorafold.core_space import Layer
 from lorafold.errors import LorafoldError
 from lorafold.inputs import check_list, line_up, load_all, non_finite_named, pieces, template
-from lorafold.merge_piece import Factors, MergedPiece, merge_piece
+from lorafold.merge_piece import Factors, MergedPiece, lift_piece, merge_piece
 from lorafold.metrics import MergedBatch, merge_metrics
 from lorafold.parallel import map_pieces
 from lorafold.plan import Plan, make_plan
@@ -92,14 +92,13 @@ def merge(
     dtype = plan.dtype or template(layers[0].name, inputs).up.dtype
     with non_finite_named(inputs):
         with clock("merge"):
-            done = _merge_layers(layers, plan, _wider(dtype) if plan.rescale else dtype, progress)
-        scale = _chosen_scale(plan.rescale, done) if plan.rescale else plan.scale
-        factors = {name: pair for piece in done for name, pair in piece.factors.items()}
-        if plan.rescale:
-            factors = _rescaled(factors, scale, dtype)
+            done = _merge_layers(layers, plan, progress)
+            scale = _chosen_scale(plan.rescale, done) if plan.rescale else plan.scale
+            gain = scale if plan.rescale else 1.0  # a scale that was given is in what is lifted
+            factors, reports = _lift_layers(done, gain, plan, dtype)
         merged = _assembled(ready, plan, scale, {layer.name: factors[layer.name] for layer in layers})
-    warn_of_underflow([*merged.modules.values()], _norms(done, scale if plan.rescale else 1.0))
-    batches = tuple(_of_inputs(piece.report, balance) for piece in done)
+    warn_of_underflow([*merged.modules.values()], _norms(done, gain))
+    batches = tuple(_of_inputs(report, balance) for report in reports)
     return MergeResult(merged, tuple(inputs), batches, scale, tuple(balance), _stages(clock.seconds, batches))
 
 
@@ -112,22 +111,24 @@ def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], lis
     return [scaled(adapter, gain) for adapter, gain in zip(cut, balance, strict=True)], balance
 
 
-def _merge_layers(
-    layers: Sequence[Layer], plan: Plan, dtype: torch.dtype, progress: Progress | None
-) -> list[MergedPiece]:
-    work = partial(merge_piece, layers=layers, plan=plan, dtype=dtype)
+def _merge_layers(layers: Sequence[Layer], plan: Plan, progress: Progress | None) -> list[MergedPiece]:
+    work = partial(merge_piece, layers=layers, plan=plan)
     done, count = [], 0
     for piece in map_pieces(work, pieces(layers, _MOST[plan.device.type], plan.core_rank), plan.device):
         done.append(piece)
-        count += len(piece.factors)
+        count += len(piece.report.layers)
         if progress:
             progress("merge", count, len(layers))
     return done
 
 
-def _wider(dtype: torch.dtype) -> torch.dtype:
-    """Of factors that are still to be multiplied: so that they are rounded to `dtype` only once, but for little."""
-    return torch.float32 if dtype.itemsize <= 2 else torch.float64
+def _lift_layers(
+    done: Sequence[MergedPiece], gain: float, plan: Plan, dtype: torch.dtype
+) -> tuple[Factors, list[MergedBatch]]:
+    """Factors times √gain each, in the dtype of the file: rounded once."""
+    work = partial(lift_piece, scale=math.sqrt(gain), dtype=dtype)
+    lifted = [*map_pieces(work, done, plan.device)]
+    return {name: pair for factors, _ in lifted for name, pair in factors.items()}, [report for _, report in lifted]
 
 
 def _chosen_scale(rescale: Scale, done: Sequence[MergedPiece]) -> float:
@@ -148,15 +149,9 @@ def _chosen_scale(rescale: Scale, done: Sequence[MergedPiece]) -> float:
     return scale
 
 
-def _rescaled(factors: Factors, scale: float, dtype: torch.dtype) -> Factors:
-    """The factors times √λ each, in the dtype of the file."""
-    root = math.sqrt(scale)
-    return {name: ((root * up).to(dtype), (root * down).to(dtype)) for name, (up, down) in factors.items()}
-
-
 def _norms(done: Sequence[MergedPiece], gain: float) -> dict[str, float]:
     """‖ΔW_3‖ by module name, times the gain."""
-    names = [name for piece in done for name in piece.factors]
+    names = [layer.name for piece in done for layer in piece.report.layers]
     norms = gain * joined([piece.sizes for piece in done]).merged.sqrt()
     return dict(zip(names, norms.tolist(), strict=True))
 

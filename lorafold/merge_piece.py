@@ -1,4 +1,4 @@
-"""One piece of a merge: layers that share a slot layout, from their factors to those of the merged adapter.
+"""One piece of a merge: layers that share a slot layout, from their factors to what makes those of the merged adapter.
 
 b = modules, N = adapters, R = core dimension, r = rank, k = core rank.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lorafold.combine import combine
-from lorafold.core_space import RANK_TOLERANCE, CoreBatch, Layer, lift, reduce_layers
+from lorafold.core_space import RANK_TOLERANCE, Layer, Liftable, liftable, reduce_layers
 from lorafold.measure import measure
 from lorafold.metrics import MergedBatch
 from lorafold.plan import Plan
@@ -30,23 +30,20 @@ _TIE = 1e-8
 
 @dataclass(frozen=True)
 class MergedPiece:
-    """The merged factors, what was measured of them, and what chooses their scale."""
+    """The merged factors, still to be formed, what was measured of them, and what chooses their scale."""
 
     report: MergedBatch
-    factors: Factors
+    factors: Liftable
     sizes: Sizes
 
 
-def merge_piece(
-    piece: tuple[tuple[int, ...], list[int]], layers: Sequence[Layer], plan: Plan, dtype: torch.dtype
-) -> MergedPiece:
+def merge_piece(piece: tuple[tuple[int, ...], list[int]], layers: Sequence[Layer], plan: Plan) -> MergedPiece:
     """Merge some of the layers.
 
     Args:
         piece: slots of the adapters, and the positions of layers whose ranks fit into them.
         layers: of all modules.
         plan: of the merge.
-        dtype: of the factors.
     """
     clock = Stopwatch()
     slots, rows = piece
@@ -66,10 +63,11 @@ def merge_piece(
             cores = batch.problem.coordinates(solution.left, solution.right)
         measures = measure(batch.problem, solution.left, solution.right, cores, merged, plan.scale)
         left, right, kept = _balanced(merged, rounding, solution)
-    with clock("lift"):
+        factors = liftable(batch, left, right)
         ranks = kept.clamp_min(1).tolist() if plan.rank is None else [plan.rank] * len(rows)
-        factors, drift = _lifted(batch, left, right, ranks, dtype)
-    report = MergedBatch(batch.layers, ranks, batch.problem.energies, solution, measures, drift, dict(clock.seconds))
+    report = MergedBatch(
+        batch.layers, ranks, batch.problem.energies, solution, measures, torch.zeros_like(solution.value), clock.seconds
+    )
     real = merged * (torch.linalg.matrix_norm(merged) > rounding)[:, None, None]
     return MergedPiece(report, factors, sizes(cores, real, batch.problem.weights, batch.problem.energies))
 
@@ -120,16 +118,17 @@ def _balanced(merged: Tensor, rounding: Tensor, solution: Solution) -> tuple[Ten
     return solution.left @ (Q * root), solution.right @ (Rt.mT * root), count
 
 
-def _lifted(
-    batch: CoreBatch, left: Tensor, right: Tensor, ranks: Sequence[int], dtype: torch.dtype
-) -> tuple[Factors, Tensor]:
-    """The factors of every layer, and how far the lifted bases are from orthonormal (b,)."""
-    ups, downs = lift(batch, left, right, dtype)
-    factors = {
-        layer.name: (_fit(up, k, 1), _fit(down, k, 0))
-        for layer, up, down, k in zip(batch.layers, ups.factors, downs.factors, ranks, strict=True)
-    }
-    return factors, torch.maximum(_drift(ups.gram), _drift(downs.gram))
+def lift_piece(piece: MergedPiece, scale: float, dtype: torch.dtype) -> tuple[Factors, MergedBatch]:
+    """The factors of every layer, each times `scale`, and the report with how far the bases are from orthonormal."""
+    clock, report = Stopwatch(), piece.report
+    with clock("lift"):
+        ups, downs = piece.factors.lift(dtype, scale)
+        factors = {
+            layer.name: (_fit(up, k, 1), _fit(down, k, 0))
+            for layer, up, down, k in zip(report.layers, ups.factors, downs.factors, report.ranks, strict=True)
+        }
+        drift = torch.maximum(_drift(ups.gram), _drift(downs.gram))
+    return factors, replace(report, orthonormality=drift, seconds={**report.seconds, **clock.seconds})
 
 
 def _fit(factor: Tensor, rank: int, dim: int) -> Tensor:

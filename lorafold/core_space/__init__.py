@@ -2,8 +2,10 @@
 
 from lorafold.core_space._frames import RANK_TOLERANCE as RANK_TOLERANCE
 from lorafold.core_space._layer import Layer as Layer
+from lorafold.core_space._lift import Liftable as Liftable
 from lorafold.core_space._lift import LiftedSide as LiftedSide
 from lorafold.core_space._lift import lift as lift
+from lorafold.core_space._lift import liftable as liftable
 from lorafold.core_space._reduce import CoreBatch as CoreBatch
 from lorafold.core_space._reduce import NonFiniteError as NonFiniteError
 from lorafold.core_space._reduce import reduce_layers as reduce_layers

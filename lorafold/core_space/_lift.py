@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lorafold.core_space._basis import Basis
-from lorafold.core_space._layer import Side, chunks, stack
+from lorafold.core_space._layer import Layer, Side, chunks, stack
 from lorafold.core_space._reduce import CoreBatch
 
 # How much larger than their sum the terms of a lifted column may be for float32.
@@ -26,39 +26,60 @@ class LiftedSide:
     gram: Tensor  # (b, r, r)
 
 
-def lift(batch: CoreBatch, left: Tensor, right: Tensor, dtype: torch.dtype) -> tuple[LiftedSide, LiftedSide]:
-    """Factors up = Q_B X (m, r) and down = (Q_A Y)ᵀ (r, n) of every layer.
+@dataclass(frozen=True)
+class Combination:
+    """Columns of one side's X = [B_1 .. B_N] or [A_1ᵀ .. A_Nᵀ]."""
+
+    weights: Tensor  # (b, R, r)
+    moderate: bool  # little cancels in X `weights`
+
+
+@dataclass(frozen=True)
+class Liftable:
+    """All that factors are made of, R x r numbers a layer: what a merge holds until its scale is known."""
+
+    layers: tuple[Layer, ...]
+    slots: tuple[int, ...]
+    left: Combination
+    right: Combination
+
+    def lift(self, dtype: torch.dtype, scale: float = 1.0) -> tuple[LiftedSide, LiftedSide]:
+        """Factors up (m, r) and down (r, n) of every layer, in this dtype, each times `scale`."""
+        return self._side("left", self.left, dtype, scale), self._side("right", self.right, dtype, scale)
+
+    def _side(self, side: Side, combination: Combination, dtype: torch.dtype, scale: float) -> LiftedSide:
+        # of a 16-bit file, float32's rounding is far below that of the file
+        work = torch.float32 if combination.moderate and dtype.itemsize == 2 else torch.float64
+        weights = scale * combination.weights
+        factors: dict[int, Tensor] = {}
+        gram = torch.zeros_like(weights.mT @ weights)
+        for positions in chunks(self.layers, side, self.slots):
+            X = stack([self.layers[i] for i in positions], side, self.slots, work).to(weights.device)
+            W = weights[positions].to(work)
+            lifted = X @ W if side == "left" else W.mT @ X.mT
+            gram[positions] = (lifted.mT @ lifted if side == "left" else lifted @ lifted.mT).to(gram.dtype)
+            factors |= zip(positions, lifted.to(dtype).cpu(), strict=True)
+        return LiftedSide([factors[i] for i in range(len(self.layers))], gram)
+
+
+def liftable(batch: CoreBatch, left: Tensor, right: Tensor) -> Liftable:
+    """The factors up = Q_B X (m, r) and down = (Q_A Y)ᵀ (r, n) of every layer, before they are formed.
 
     Args:
         batch: the reduced layers.
         left, right: X and Y, coordinates (b, R, r).
-        dtype: of the factors.
     """
-    return (
-        _lift_side(batch, "left", batch.left, left, dtype),
-        _lift_side(batch, "right", batch.right, right, dtype),
-    )
+    return Liftable(batch.layers, batch.slots, _combination(batch.left, left), _combination(batch.right, right))
 
 
-def _lift_side(batch: CoreBatch, side: Side, basis: Basis, coords: Tensor, dtype: torch.dtype) -> LiftedSide:
-    combination = basis.transform @ coords
-    work = _work_dtype(basis, combination, coords, dtype)
-    factors: dict[int, Tensor] = {}
-    gram = torch.zeros_like(combination.mT @ combination)
-    for positions in chunks(batch.layers, side, batch.slots):
-        X = stack([batch.layers[i] for i in positions], side, batch.slots, work).to(combination.device)
-        W = combination[positions].to(work)
-        lifted = X @ W if side == "left" else W.mT @ X.mT
-        gram[positions] = (lifted.mT @ lifted if side == "left" else lifted @ lifted.mT).to(gram.dtype)
-        factors |= zip(positions, lifted.to(dtype).cpu(), strict=True)
-    return LiftedSide([factors[i] for i in range(len(batch.layers))], gram)
+def lift(batch: CoreBatch, left: Tensor, right: Tensor, dtype: torch.dtype) -> tuple[LiftedSide, LiftedSide]:
+    """The same, formed in this dtype."""
+    return liftable(batch, left, right).lift(dtype)
 
 
-def _work_dtype(basis: Basis, combination: Tensor, coords: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """float32 where its rounding, with what cancels between the columns of X, is far below that of a 16-bit file."""
-    if dtype not in (torch.float16, torch.bfloat16):
-        return torch.float64
+def _combination(basis: Basis, coords: Tensor) -> Combination:
+    weights = basis.transform @ coords
     columns = torch.linalg.vector_norm(basis.coords, dim=-2)  # of X (b, R)
-    terms = torch.linalg.vector_norm(columns[..., None] * combination, dim=-2)  # (b, r)
+    terms = torch.linalg.vector_norm(columns[..., None] * weights, dim=-2)  # (b, r)
     moderate = (terms <= _CANCELLATION * torch.linalg.vector_norm(coords, dim=-2)).all()
-    return torch.float32 if bool(moderate) else torch.float64
+    return Combination(weights, bool(moderate))
