@@ -193,8 +193,8 @@ def cpu_threads(count: int | None) -> Iterator[None]:
 
 
 def _config(job: MergeJob, paths: Sequence[Path]) -> dict[str, Any]:
-    """Every setting as it counts: choices with all their options, paths and threads as they were in fact."""
-    settings = asdict(job.settings)
+    """Every setting as it counts: choices with all their options, strength, paths and threads as they were in fact."""
+    settings = asdict(job.settings.with_strength(len(paths)))
     groups = {name: choice(name, settings[name]) for name in ("objective", "manifold", "solver", "core")}
     adapters = "demo" if job.adapters == "demo" else [str(path) for path in paths]
     rest = {name: getattr(job, name) for name in ("output", "page", "evaluator", "tracker")}

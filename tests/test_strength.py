@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 import lorafold
+from lorafold.run import MergeJob, Run, merge
 from lorafold.settings import CHOSEN, Settings
 from tests.builders import changed, random_adapter
 from tests.builders import one_thread as one_thread
@@ -88,3 +89,12 @@ def test_a_number_that_is_not_finite_is_named_all_the_same(value):
     broken = changed(second, lambda m: replace(m, up=m.up.index_fill(0, m.up.new_zeros(1).long(), value)))
     with pytest.raises(lorafold.LorafoldError, match="a"):
         lorafold.merge([first, broken])
+
+
+def test_a_run_records_what_was_chosen(tmp_path):
+    """And repeats it, whatever a later version chooses."""
+    run = Run(tmp_path / "run", base=tmp_path, alone=False)
+    metrics = merge(run, MergeJob(Settings(rank=4), "demo", page=False))
+    assert {name: metrics["config"][name] for name in CHOSEN} == CHOSEN
+    given = {name: metrics["config"][name] for name in ("weights", *CHOSEN)}
+    assert Settings(**given).with_strength(2) == Settings(**given)

@@ -50,7 +50,7 @@ def add_merged_adapter(
     Args:
         model: a `peft.PeftModel` with LoRA adapters of linear, convolutional or embedding layers.
         adapters: their names in the model; they may differ in rank and in the layers that they adapt.
-        weights: one number per adapter, of any sign; None for the mean of the updates.
+        weights: one number per adapter, of any sign; None: `lorafold.merge` chooses their strengths.
         adapter_name: of the new adapter.
         method: a published method, by its name in `conf/method`, that sets what `changes` do not.
         changes: fields of `Settings`, e.g. rank=16, objective="geodesic", core="ties", scale=0.8. The device to

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lorafold.groups import group_of, labels
+from lorafold.settings import CHOSEN
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, or of one module
 SIDES = ("left", "right")
@@ -89,12 +90,13 @@ def near(path: str) -> str:
 
 def _chosen_scale(metrics: Metrics) -> str:
     """The scale, if the user did not give the number."""
-    given, scale = metrics["config"].get("scale"), metrics["summary"].get("scale")
-    if not isinstance(given, str) or (given == "auto" and scale == 1):
+    config = metrics["config"]
+    if not isinstance(how := config.get("scale"), str):
         return ""
-    if given == "auto":
-        given = "chosen from the adapters, as the factors above; weights=mean: as they are"
-    return f"scale: {scale:.4g} ({given})"
+    said = any(config.get(name) is not None for name in ("weights", "module_weights", "block_weights"))
+    if not said and {name: config.get(name) for name in CHOSEN} == CHOSEN:
+        how = "chosen from the adapters, as the factors above; weights=mean: as they are"
+    return f"scale: {metrics['summary']['scale']:.4g} ({how})"
 
 
 def _title(metrics: Metrics) -> str:

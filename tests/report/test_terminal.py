@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from lorafold.report.terminal import not_converged, one_line, show
+from lorafold.settings import CHOSEN
 
 
 def module(name, *, converged=True, phi=(0.5, 0.7), kept=(0.9, 0.6), error=0.25, before=0.1):
@@ -142,16 +143,19 @@ def test_output_is_ascii_where_the_stream_is():
 
 
 @pytest.mark.parametrize(
-    ("given", "scale", "said"),
+    ("settings", "scale", "said"),
     [
-        (1.0, 1.0, []),
-        ("auto", 1.0, []),
-        ("each", 1.0, ["scale: 1 (each)"]),
-        ("mean_norm", 1.31415, ["scale: 1.314 (mean_norm)"]),
-        ("auto", 1.31415, ["scale: 1.314 (chosen from the adapters, as the factors above; weights=mean: as they are)"]),
+        ({"scale": 1.0}, 1.0, []),
+        ({"scale": 0.7}, 0.7, []),
+        ({"scale": "each"}, 1.0, ["scale: 1 (each)"]),
+        ({"scale": "mean_norm", "balance": False}, 1.31415, ["scale: 1.314 (mean_norm)"]),
+        ({**CHOSEN, "weights": "mean"}, 1.31415, ["scale: 1.314 (mean_norm)"]),
+        (CHOSEN, 1.31415, ["scale: 1.314 (chosen from the adapters, as the factors above; weights=mean: as they are)"]),
     ],
+    ids=str,
 )
-def test_a_scale_that_was_not_given_is_told(given, scale, said):
+def test_a_scale_that_was_not_given_is_told(settings, scale, said):
     content = metrics(LAYERS)
-    content["config"]["scale"], content["summary"]["scale"] = given, scale
+    content["config"] |= settings
+    content["summary"]["scale"] = scale
     assert [line for line in shown(content, 120) if line.startswith("scale")] == said
