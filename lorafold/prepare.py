@@ -15,6 +15,8 @@ from lorafold.resize import resize
 
 # Pieces of work per adapter; a number of its own, so that sums do not depend on the number of threads.
 _PIECES = 8
+# Sums of squares between these are right in float32 to many more digits than a norm needs here.
+_LEAST, _MOST = 1e-24, 1e30
 
 
 def truncated(adapter: Adapter, rank: int | None) -> Adapter:
@@ -65,10 +67,14 @@ def _energy(modules: Sequence[Module]) -> float:
 
 
 def _product(up: Tensor, down: Tensor) -> float:
-    # squares of float16 lie well inside float32, to which it is cast several times faster
-    work = torch.float32 if up.dtype == down.dtype == torch.float16 else torch.float64
-    up, down = up.to(work), down.to(work)
-    return float(((up.mT @ up).double() * (down @ down.mT).double()).sum())
+    """⟨BᵀB, AAᵀ⟩; of 16-bit factors in float32, which is enough for a norm, where squares stay well inside it."""
+    if up.dtype.itemsize == down.dtype.itemsize == 2:
+        B, A = up.float(), down.float()
+        left, right = B.mT @ B, A @ A.mT
+        if all(_LEAST < float(gram.trace()) < _MOST for gram in (left, right)):
+            return float((left.double() * right.double()).sum())
+    up, down = up.double(), down.double()
+    return float(((up.mT @ up) * (down @ down.mT)).sum())
 
 
 def scaled(adapter: Adapter, gain: float) -> Adapter:
