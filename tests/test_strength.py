@@ -98,3 +98,15 @@ def test_a_run_records_what_was_chosen(tmp_path):
     assert {name: metrics["config"][name] for name in CHOSEN} == CHOSEN
     given = {name: metrics["config"][name] for name in ("weights", *CHOSEN)}
     assert Settings(**given).with_strength(2) == Settings(**given)
+
+
+@pytest.mark.parametrize("left", [1e-1, 1e-3, 1e-6])
+def test_what_is_left_of_adapters_that_cancel_is_not_blown_up(left):
+    """(1 + left) A - A: given A's norm it would be mostly rounding; twice the strength of unrelated ones is allowed."""
+    one, other = pair()
+    opposite = changed(one, lambda m: replace(m, scale=-m.scale))
+    near = changed(one, lambda m: replace(m, scale=(1 + left) * m.scale))
+    found = lorafold.merge([near, opposite], balance=False, scale="mean_norm", weights="sum", rank="max")
+    assert found.scale == pytest.approx(2 / 2**0.5, rel=0.1)
+    assert lorafold.merge([one, other], scale="mean_norm", weights="sum", rank="max").scale < 1.0
+    assert energy(lorafold.merge([near, opposite], rank=4).adapter) < 4 * left**2 * energy(one)

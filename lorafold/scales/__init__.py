@@ -3,6 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
+from lorafold.scales._norms import of_a_sum as of_a_sum
 from lorafold.scales._registry import SCALES as SCALES
 from lorafold.scales._registry import Scale as Scale
 from lorafold.scales._registry import Sizes as Sizes

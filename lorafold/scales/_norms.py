@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from lorafold.scales._registry import Sizes, scale
+from lorafold.scales._registry import Scale, Sizes, scale
+
+_MOST_REVIVED = 2.0
 
 
 @scale("max_norm")
@@ -26,3 +29,16 @@ def retained(sizes: Sizes) -> Tensor:
     Below `mean_norm` by what the rank cuts off.
     """
     return ((sizes.shares * sizes.retained).sum() / sizes.merged.sum()).sqrt()
+
+
+def of_a_sum(rescale: Scale, sizes: Sizes) -> Tensor:
+    """λ where ΔW_3 is the weighted sum: no adapters that cancel are given back the norm that they have lost.
+
+    A scale of this file is at most `_MOST_REVIVED` times what it were if the updates had nothing in common, that is if
+    ‖ΔW_3‖² were Σ w_i²‖UᵀΔW_iV‖².
+    """
+    found = rescale(sizes)
+    if rescale not in (max_norm, mean_norm, retained):
+        return found
+    apart = (sizes.weights.square() * sizes.retained).sum().sqrt().clamp_min(torch.finfo(found.dtype).tiny)
+    return found * (_MOST_REVIVED * sizes.merged.sum().sqrt() / apart).clamp_max(1)
