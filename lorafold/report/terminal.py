@@ -95,7 +95,7 @@ def _chosen_scale(metrics: Metrics) -> str:
         return ""
     said = any(config.get(name) is not None for name in ("weights", "module_weights", "block_weights"))
     if not said and {name: config.get(name) for name in CHOSEN} == CHOSEN:
-        how = "chosen from the adapters, as the factors above; weights=mean: as they are"
+        how = "chosen, as the factors above; weights=mean: as they are"
     return f"scale: {metrics['summary']['scale']:.4g} ({how})"
 
 

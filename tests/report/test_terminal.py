@@ -150,7 +150,7 @@ def test_output_is_ascii_where_the_stream_is():
         ({"scale": "each"}, 1.0, ["scale: 1 (each)"]),
         ({"scale": "mean_norm", "balance": False}, 1.31415, ["scale: 1.314 (mean_norm)"]),
         ({**CHOSEN, "weights": "mean"}, 1.31415, ["scale: 1.314 (mean_norm)"]),
-        (CHOSEN, 1.31415, ["scale: 1.314 (chosen from the adapters, as the factors above; weights=mean: as they are)"]),
+        (CHOSEN, 1.31415, ["scale: 1.314 (chosen, as the factors above; weights=mean: as they are)"]),
     ],
     ids=str,
 )
