@@ -26,7 +26,7 @@ from lorafold.metrics import MergedBatch, merge_metrics
 from lorafold.parallel import map_pieces
 from lorafold.plan import Plan, make_plan
 from lorafold.prepare import gains, scaled, truncated
-from lorafold.scales import joined, of_a_sum
+from lorafold.scales import Scale, joined, of_a_sum
 from lorafold.settings import Settings
 from lorafold.stopwatch import Stopwatch
 from lorafold.underflow import warn_of_underflow
@@ -69,7 +69,7 @@ def merge(
     combines the adapters' updates in them.
 
     Args:
-        adapters: files, folders or adapters in memory, all of one format.
+        adapters: files, folders or adapters in memory, of one base model.
         settings: see `Settings`.
         progress: called as progress(stage, done, total), in modules.
         changes: fields of `Settings` to replace, e.g. rank=16, objective="geodesic".
@@ -93,7 +93,7 @@ def merge(
     with non_finite_named(inputs):
         with clock("merge"):
             done = _merge_layers(layers, plan, progress)
-            scale = _chosen_scale(plan, done) if plan.rescale else plan.scale
+            scale = _chosen_scale(plan.rescale, plan.core.name, done) if plan.rescale else plan.scale
             gain = scale if plan.rescale else 1.0  # a scale that was given is in what is lifted
             factors, reports = _lift_layers(done, gain, plan, dtype)
         merged = _assembled(ready, plan, scale, {layer.name: factors[layer.name] for layer in layers})
@@ -131,16 +131,16 @@ def _lift_layers(
     return {name: pair for factors, _ in lifted for name, pair in factors.items()}, [report for _, report in lifted]
 
 
-def _chosen_scale(plan: Plan, done: Sequence[MergedPiece]) -> float:
+def _chosen_scale(rescale: Scale, rule: str, done: Sequence[MergedPiece]) -> float:
     """λ from the adapters alone; 1 if they merge to nothing.
 
     Raises:
         LorafoldError: no λ > 0 does what was asked for.
     """
     sizes = joined([piece.sizes for piece in done])
-    if plan.rescale is None or not bool(sizes.merged.any()):
+    if not bool(sizes.merged.any()):
         return 1.0
-    scale = float(of_a_sum(plan.rescale, sizes) if plan.core.name == "sum" else plan.rescale(sizes))
+    scale = float(of_a_sum(rescale, sizes) if rule == "sum" else rescale(sizes))
     if not (scale > 0 and math.isfinite(scale)):
         raise LorafoldError(
             f"the merged update points away from the adapters: the scale that was asked for would be {scale:.3g}",
