@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from lorafold.adapters.adapter import Adapter
@@ -64,19 +65,33 @@ def _check_modules(adapter: Adapter, target: Path) -> None:
 
 def _check_kind(form: Format, target: Path) -> None:
     """A file for a single-file format, and else a folder in which nothing else would be lost."""
+    entries, is_file = _look(target)
     if not form.companions:
-        if target.suffix != ".safetensors" or target.is_dir():
+        if target.suffix != ".safetensors" or entries is not None:
             raise LorafoldError(
                 f"not a file name for {form.name}", path=target, remedy="Name a file that ends in .safetensors."
             )
-    elif target.suffix == ".safetensors" or (target.exists() and not target.is_dir()):
+    elif target.suffix == ".safetensors" or is_file:
         raise LorafoldError(f"not a folder name for {form.name}", path=target, remedy="Name a folder.")
-    elif target.is_dir():
-        others = sorted({entry.name for entry in target.iterdir()} - {TENSORS_NAME, *form.companions})
-        if others:
-            raise LorafoldError(
-                f"the folder also holds {', '.join(others[:3])}", path=target, remedy="Choose another folder."
-            )
+    elif others := sorted((entries or set()) - {TENSORS_NAME, *form.companions}):
+        raise LorafoldError(
+            f"the folder also holds {', '.join(others[:3])}", path=target, remedy="Choose another folder."
+        )
+
+
+def _look(target: Path) -> tuple[set[str] | None, bool]:
+    """The names in a folder, None where there is none, and whether a file is there.
+
+    One call, since another run may exchange `target` meanwhile: between two it could be gone.
+    """
+    try:
+        return {entry.name for entry in target.iterdir()}, False
+    except FileNotFoundError:
+        return None, False
+    except NotADirectoryError:
+        return None, True
+    except OSError as error:
+        raise LorafoldError(f"cannot be looked into ({error})", path=target, remedy="Check permissions.") from error
 
 
 def _check_not_input(target: Path, forbid: Collection[str | Path]) -> None:
@@ -92,7 +107,9 @@ def _check_not_input(target: Path, forbid: Collection[str | Path]) -> None:
 
 def _overwrites(target: Path, path: Path) -> bool:
     """Whether replacing `target` changes `path`: the same one (by links too), a folder around it, or a file in it."""
-    if not (target.exists() and path.exists()):
-        return False
     ours, theirs = target.resolve(), path.resolve()
-    return target.samefile(path) or ours in theirs.parents or theirs == ours.parent
+    if ours in (theirs, *theirs.parents):
+        return True
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return target.samefile(path) or (theirs == ours.parent and target.exists())
+    return False

@@ -22,6 +22,8 @@ import lorafold
 from lorafold import run
 from lorafold.adapters import Adapter, load, save
 from lorafold.adapters.atomic import staged
+from lorafold.adapters.registry import FORMATS
+from lorafold.adapters.writing import _check_kind, _check_not_input
 from lorafold.errors import LorafoldError
 from lorafold.run import MergeJob, Run
 from lorafold.settings import Settings
@@ -230,6 +232,27 @@ def test_many_that_write_one_output_at_once(tmp_path: Path, form: str) -> None:
     found = load(target).modules["a"]
     assert found.scale in (1.0, 2.0, 3.0, 4.0) and torch.equal(found.up, sample(1.0, form).modules["a"].up)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+def test_a_folder_that_another_run_exchanges_is_still_a_folder(tmp_path: Path) -> None:
+    """The checks before writing take one look: between two, the folder may have been moved away for a moment."""
+    target, aside, stop = tmp_path / "m", tmp_path / "aside", threading.Event()
+    target.mkdir()
+
+    def exchange() -> None:
+        while not stop.is_set():
+            target.rename(aside)
+            aside.rename(target)
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    try:
+        for _ in range(3000):
+            _check_kind(FORMATS["peft"], target)
+            _check_not_input(target, [tmp_path / "other"])
+    finally:
+        stop.set()
+        thread.join()
 
 
 # A shell's background job inherits an ignored SIGINT.
