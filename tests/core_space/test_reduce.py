@@ -109,14 +109,18 @@ def test_ill_conditioned_factors(condition, tolerance, where):
 
 @pytest.mark.parametrize("condition", [1e4, 1e5, 1e8])
 def test_a_second_pass_mends_what_one_gram_matrix_cannot(condition):
-    source = Source(5)
-    up = source.conditioned(30, 5, condition)
-    once = orthonormal_basis((up.mT @ up)[None])
-    assert not bool(once.sound)
-    assert drift(up @ once.transform[0]) > ORTHONORMAL
-    batch = reduce_one(layer([up], [source.normal(5, 25)]))
-    assert bool(batch.left.sound)
-    assert drift(lifted(batch).bases[0]) < ORTHONORMAL
+    """Of twenty, as how far a single one drifts is the processor's way of rounding."""
+    drifts = []
+    for seed in range(20):
+        source = Source(seed)
+        up = source.conditioned(30, 5, condition)
+        once = orthonormal_basis((up.mT @ up)[None])
+        assert not bool(once.sound)
+        drifts.append(drift(up @ once.transform[0]))
+        batch = reduce_one(layer([up], [source.normal(5, 25)]))
+        assert bool(batch.left.sound)
+        assert drift(lifted(batch).bases[0]) < ORTHONORMAL
+    assert max(drifts) > ORTHONORMAL
 
 
 @pytest.mark.parametrize("condition", [1e1, 1e3, 1e5])
