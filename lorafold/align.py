@@ -75,7 +75,7 @@ def align(
     check_align(chosen, len(adapters))
     clock = Stopwatch()
     with clock("read"):
-        inputs = load_all(adapters, chosen.base, chosen.input_rank)
+        inputs = load_all(adapters, chosen.base, chosen.input_rank, chosen.allow_different_bases)
         layers = line_up(inputs, thin=False)
     work = partial(_align_piece, layers=layers, settings=chosen)
     with non_finite_named(inputs):

@@ -17,3 +17,4 @@ class AlignSettings:
     group: str = "orthogonal"  # of the gauge: orthogonal (closed form) | general (all invertible matrices, iterated)
     base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
     input_rank: int = 128  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
+    allow_different_bases: bool = False  # take adapters for models of different architectures, with a warning

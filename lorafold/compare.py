@@ -71,7 +71,7 @@ def compare(
     check_compare(chosen, len(adapters))
     clock = Stopwatch()
     with clock("read"):
-        inputs = load_all(adapters, chosen.base, chosen.input_rank)
+        inputs = load_all(adapters, chosen.base, chosen.input_rank, chosen.allow_different_bases)
         layers = line_up(inputs)
     work = partial(_compare_piece, layers=layers, distances=chosen.distances)
     with non_finite_named(inputs), clock("compare"):

@@ -18,3 +18,4 @@ class CompareSettings:
     alpha: float = 0.05  # significance level, in (0, 1): how often chance alone may pass for more
     base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
     input_rank: int = 128  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
+    allow_different_bases: bool = False  # take adapters for models of different architectures, with a warning

@@ -53,7 +53,7 @@ class CompareConfig(CompareSettings):
 
     def settings(self) -> CompareSettings:
         """What `lorafold.compare` takes."""
-        return CompareSettings(self.distances, self.alpha, self.base, self.input_rank)
+        return CompareSettings(**{field.name: getattr(self, field.name) for field in fields(CompareSettings)})
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class AlignConfig(AlignSettings):
 
     def settings(self) -> AlignSettings:
         """What `lorafold.align` takes."""
-        return AlignSettings(self.mode, self.group, self.base, self.input_rank)
+        return AlignSettings(**{field.name: getattr(self, field.name) for field in fields(AlignSettings)})
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter, Module, check_finite, load
+from lorafold.adapters.base_check import check_bases, warn_of_strangers
 from lorafold.adapters.matching import matched
 from lorafold.adapters.truncation import exactly
 from lorafold.adapters.whole import as_factors
@@ -30,7 +31,10 @@ def check_list(adapters: Sequence[str | Path | Adapter]) -> None:
 
 
 def load_all(
-    adapters: Sequence[str | Path | Adapter], base: str | Path | None = None, rank: int = Settings.input_rank
+    adapters: Sequence[str | Path | Adapter],
+    base: str | Path | None = None,
+    rank: int = Settings.input_rank,
+    allow_different_bases: bool = False,
 ) -> list[Adapter]:
     """Read what is not an adapter yet; all in the format of the first, their layers under its names.
 
@@ -38,12 +42,16 @@ def load_all(
 
     Args:
         base, rank: see `load`.
+        allow_different_bases: see `check_bases`.
 
     Raises:
-        LorafoldError: no adapter, or formats between which a layer has no counterpart.
+        LorafoldError: no adapter, different architectures, or formats between which a layer has no counterpart.
     """
     check_list(adapters)
-    loaded = matched([item if isinstance(item, Adapter) else load(item, base=base, rank=rank) for item in adapters])
+    read = [item if isinstance(item, Adapter) else load(item, base=base, rank=rank) for item in adapters]
+    check_bases(read, allow_different_bases)
+    loaded = matched(read)
+    warn_of_strangers(loaded)
     factored = {name for adapter in loaded for name in adapter.modules}
     return [as_factors(adapter, factored, rank) for adapter in loaded]
 

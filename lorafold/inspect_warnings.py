@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from lorafold.adapters import Adapter
+from lorafold.adapters.base_model import contradiction
 from lorafold.adapters.peft_config import CHANGES_BASE
 from lorafold.adapters.pending import Pending
 
@@ -60,6 +61,8 @@ def _scales(modules: Sequence[Json]) -> Iterator[str]:
 
 
 def _base(adapter: Adapter) -> Iterator[str]:
+    if found := contradiction(adapter):
+        yield f"{found}: one of them is wrong"
     start = adapter.config.get("init_lora_weights")
     if str(start).startswith(CHANGES_BASE):
         yield f"init_lora_weights={start}: unless it was converted, this adapter belongs to a changed base model"

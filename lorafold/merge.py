@@ -82,7 +82,7 @@ def merge(
     chosen = replace(settings or Settings(), **changes)
     plan = make_plan(chosen, len(adapters))
     with clock("read"):
-        inputs = load_all(adapters, chosen.base, chosen.input_rank)
+        inputs = load_all(adapters, chosen.base, chosen.input_rank, chosen.allow_different_bases)
         with non_finite_named(inputs):
             ready, balance = _prepared(inputs, plan)
         layers = line_up(ready)

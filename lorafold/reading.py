@@ -41,7 +41,7 @@ def verdict(pair: Json, alpha: float) -> str:
 def read_pair(pair: Json, alpha: float) -> list[str]:
     """The reading: how the subspaces overlap, what a sum does, which is the larger, how training began."""
     if verdict(pair, alpha) == NOTHING:
-        return ["No module is changed by both: a sum keeps both updates as they are."]
+        return ["No module is changed by both: there is nothing to compare, and a merge holds the two side by side."]
     return [_overlap(pair, alpha), _expectation(pair, alpha), _sizes(pair), _initialisation(pair)]
 
 

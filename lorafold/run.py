@@ -18,6 +18,7 @@ import torch
 
 from lorafold.adapters import FORMATS, Adapter, save
 from lorafold.adapters.fingerprint import fingerprint, unchanged
+from lorafold.adapters.foreign import remote
 from lorafold.adapters.metadata import signed
 from lorafold.errors import LorafoldError
 from lorafold.merge import MergeResult
@@ -158,7 +159,15 @@ def adapter_paths(adapters: Any, base: Path) -> list[Path]:
             f"adapters={adapters!r}, expected a list of files or folders",
             remedy="Write 'adapters=[a.safetensors,b.safetensors]', with the quotes.",
         )
-    return [base / Path(str(adapter)).expanduser() for adapter in adapters]
+    return [_local(str(adapter), base) for adapter in adapters]
+
+
+def _local(name: str, base: Path) -> Path:
+    """Its path; of what is not there, the name is told as it was given, for a path would spoil an address."""
+    path = base / Path(name).expanduser()
+    if not path.exists() and (error := remote(name)):
+        raise error
+    return path
 
 
 def with_fingerprints(paths: Sequence[Path], work: Callable[[], Result]) -> tuple[Result, list[str]]:

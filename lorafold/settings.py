@@ -42,6 +42,7 @@ class Settings:
     scale: Any = "auto"  # factor on the merged update, or the name of a way to choose it from the adapters alone
     base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
     input_rank: int = 128  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
+    allow_different_bases: bool = False  # take adapters for models of different architectures, with a warning
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     dtype: str = "auto"  # of the saved factors: auto (that of the first adapter) | float32 | float16 | bfloat16
     seed: int = 0

@@ -32,6 +32,7 @@ def test_the_settings_of_a_merge():
             "scale",
             "base",
             "input_rank",
+            "allow_different_bases",
             "device",
             "dtype",
             "output",

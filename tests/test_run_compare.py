@@ -127,6 +127,8 @@ def test_the_settings_of_a_comparison():
     register("compare")
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         config = hydra_compose("compare")
-    assert set(config) == {"adapters", "distances", "alpha", "base", "input_rank", "page", "threads"}
+    assert set(config) == {
+        *("adapters", "distances", "alpha", "base", "input_rank", "allow_different_bases", "page", "threads")
+    }
     defaults = CompareSettings()
     assert read(config, CompareConfig).settings() == replace(defaults, distances=list(defaults.distances))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lorafold.adapters.foreign import folder_of, nested, remote, training_state, whole_model
 from lorafold.errors import LorafoldError
 
 TENSORS_NAME = "adapter_model.safetensors"
@@ -14,13 +15,15 @@ def locate(path: str | Path) -> Path:
     """The safetensors file at `path` or in the folder `path`.
 
     Raises:
-        LorafoldError: nothing there, a pickle, or a folder without an adapter or with several.
+        LorafoldError: nothing there, a pickle or something else that is no adapter, or a folder without one or with several.
     """
-    path = Path(path).expanduser()
+    name, path = str(path), Path(path).expanduser()
     if not path.exists():
-        raise LorafoldError("no such file or folder", path=path, remedy="Check the path.")
+        raise remote(name) or LorafoldError("no such file or folder", path=path, remedy="Check the path.")
     if path.is_dir():
         return _in_folder(path)
+    if error := folder_of(path) or training_state(path):
+        raise error
     if path.suffix.lower() in _PICKLES:
         raise _pickle(path)
     return path
@@ -30,6 +33,8 @@ def _in_folder(folder: Path) -> Path:
     """PEFT's file, or else the only safetensors file."""
     if (folder / TENSORS_NAME).is_file():
         return folder / TENSORS_NAME
+    if error := whole_model(folder):
+        raise error
     found = sorted(folder.glob("*.safetensors"))
     if len(found) == 1:
         return found[0]
@@ -39,9 +44,11 @@ def _in_folder(folder: Path) -> Path:
             path=folder,
             remedy=f"Name one of them: {', '.join(file.name for file in found[:5])}.",
         )
-    for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in _PICKLES:
-            raise _pickle(file)
+    if error := nested(folder):
+        raise error
+    pickles = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in _PICKLES]
+    for file in sorted(pickles, key=lambda file: training_state(file) is not None):  # an adapter's before a state's
+        raise training_state(file) or _pickle(file)
     raise LorafoldError(
         "the folder holds no safetensors file",
         path=folder,

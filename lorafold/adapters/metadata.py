@@ -19,7 +19,7 @@ HASHES = ("sshs_", "modelspec.hash_sha256")
 # Ranks and scales of the input's layers; its format writes them anew.
 _LAYOUT = "lora_adapter_metadata"
 # Settings that say where things are and how fast they go, not what comes out.
-_ELSEWHERE = ("adapters", "base", "output", "page", "evaluator", "tracker", "threads")
+_ELSEWHERE = ("adapters", "base", "allow_different_bases", "output", "page", "evaluator", "tracker", "threads")
 
 
 def merged_metadata(

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lorafold.adapters.adapter import Adapter
+from lorafold.adapters.foreign import recognised
 from lorafold.adapters.tensor_file import TensorFile
 from lorafold.adapters.unsupported import known_variant
 from lorafold.errors import LorafoldError
@@ -67,6 +68,8 @@ def format_of(file: TensorFile) -> Format:
     for key in file.tensors:
         if error := known_variant(file.path, key):
             raise error
+    if error := recognised(file.path, file.tensors.keys()):
+        raise error
     some = ", ".join(list(file.tensors)[:3])
     raise LorafoldError(
         f"its tensor names ({some}, ...) are of no known format; known: {', '.join(FORMATS)}",

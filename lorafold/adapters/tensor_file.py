@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lorafold.adapters.foreign import mistaken
 from lorafold.errors import LorafoldError
 
 # In the order in which safetensors' own writer puts dtypes: larger ones first, so that every tensor is aligned.
@@ -67,15 +68,22 @@ def open_tensors(path: Path) -> TensorFile:
         raise
     # torch has its own errors for shapes beyond its integers
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise LorafoldError(
+        raise _mistaken(path) or LorafoldError(
             f"not a readable, complete safetensors file ({error})",
             path=path,
-            remedy="Download or export it again (an interrupted download or a Git LFS pointer looks like this).",
+            remedy="Download or export it again (an interrupted download looks like this).",
         ) from error
     if not tensors:
         raise LorafoldError("the file holds no tensors", path=path, remedy="Download or export it again.")
     _check_names(path, tensors)
     return TensorFile(path, tensors, metadata)
+
+
+def _mistaken(path: Path) -> LorafoldError | None:
+    try:
+        return mistaken(path)
+    except OSError:
+        return None
 
 
 def _tensor(file: Any, path: Path, key: str) -> Tensor:
