@@ -99,7 +99,7 @@ def _warn_of_checkpoints(adapters: Sequence[Adapter]) -> None:
     for other in adapters[1:]:
         if names := _checkpoints(first, other):
             _log.warning(
-                "different base weights: %s was trained on %s, %s on %s; if they are far apart, a merge may suit neither",
+                "different base weights: %s was trained on %s, %s on %s: a merge may suit neither",
                 _name(first, adapters),
                 names[0],
                 _name(other, adapters),

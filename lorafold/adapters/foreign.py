@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lorafold.errors import LorafoldError
 
-_ADAPTER = "An adapter (LoRA) is needed here; a model is what it is for."
+_ADAPTER = "Name an adapter (LoRA) for that model."
 _LORA = "Name a LoRA."
 # Names of tensors that tell what a file is, the more specific first.
 _CONTENTS = (
@@ -21,9 +21,9 @@ _CONTENTS = (
     (r"^(model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\.", "a whole checkpoint", _ADAPTER),
     (r"^(encoder|decoder)\.(down|up|mid)(_block)?s?\.", "a VAE, not a LoRA", _LORA),
     (
-        r"(^|\.)(layers|h|layer|block|blocks|double_blocks|single_blocks|joint_blocks|transformer_blocks)\.\d+\.[^@]*"
+        r"(^|\.)(layers|h|layer|block|blocks|double_blocks|single_blocks|joint_blocks|transformer_blocks)\.\d+\..*"
         r"(weight|bias)$",
-        "the weights of a whole model",
+        "a whole model",
         _ADAPTER,
     ),
     (r"^(down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)\.", "a whole U-Net", _ADAPTER),
@@ -44,7 +44,7 @@ def recognised(path: Path, keys: Collection[str]) -> LorafoldError | None:
     for pattern, what, remedy in _CONTENTS:
         regex = re.compile(pattern)
         if key := next((key for key in keys if regex.search(key)), None):
-            return LorafoldError(f"this is {what} ({len(keys)} tensors, such as {key})", path=path, remedy=remedy)
+            return LorafoldError(f"this is {what} (by its tensor {key})", path=path, remedy=remedy)
     return None
 
 
@@ -66,7 +66,8 @@ def mistaken(path: Path) -> LorafoldError | None:
 
 def _archive(path: Path) -> LorafoldError:
     try:
-        names = zipfile.ZipFile(path).namelist()
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError):
         names = []
     if any(name.endswith("data.pkl") for name in names):
@@ -123,7 +124,7 @@ def nested(folder: Path) -> LorafoldError | None:
     return LorafoldError(f"the folder itself holds no adapter, but {count}", path=folder, remedy=remedy)
 
 
-_REPOSITORY = re.compile(r"(?:hf:(?://)?)?([\w][\w.-]*/[\w][\w.-]*)")
+_REPOSITORY = re.compile(r"(?:hf:(?://)?)?(\w[\w.-]*/\w[\w.-]*)(?<!\.safetensors)")
 _HUB = re.compile(
     r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)(?:/(?:resolve|blob)/[^/]+/([^?#]+))?"
 )
@@ -136,11 +137,12 @@ def remote(name: str) -> LorafoldError | None:
         identity = hub[1] if hub else repository[1]  # type: ignore[index]
         file = f" {hub[2]}" if hub and hub[2] else ""
         target = identity.rpartition("/")[2]
-        within = f"{target}/{hub[2]}" if hub and hub[2] else target
+        within = file.replace(" ", f"{target}/") or target
+        fetch = f"hf download {identity}{file} --local-dir {target}"
         return LorafoldError(
             "no such file or folder here, and lorafold downloads nothing",
             path=name,
-            remedy=f"If it is on the Hugging Face hub: hf download {identity}{file} --local-dir {target}, then {within}.",
+            remedy=f"If it is on the Hugging Face hub: {fetch}; then name {within}.",
         )
     if re.match(r"\w+:/", name) and not re.match(r"[A-Za-z]:/", name):
         return LorafoldError(

@@ -15,7 +15,7 @@ def locate(path: str | Path) -> Path:
     """The safetensors file at `path` or in the folder `path`.
 
     Raises:
-        LorafoldError: nothing there, a pickle or something else that is no adapter, or a folder without one or with several.
+        LorafoldError: nothing there, something else than an adapter, or a folder without one or with several.
     """
     name, path = str(path), Path(path).expanduser()
     if not path.exists():
@@ -33,11 +33,11 @@ def _in_folder(folder: Path) -> Path:
     """PEFT's file, or else the only safetensors file."""
     if (folder / TENSORS_NAME).is_file():
         return folder / TENSORS_NAME
-    if error := whole_model(folder):
-        raise error
     found = sorted(folder.glob("*.safetensors"))
     if len(found) == 1:
         return found[0]
+    if error := whole_model(folder):
+        raise error
     if found:
         raise LorafoldError(
             f"the folder holds {len(found)} safetensors files, expected one adapter",
@@ -50,7 +50,7 @@ def _in_folder(folder: Path) -> Path:
     for file in sorted(pickles, key=lambda file: training_state(file) is not None):  # an adapter's before a state's
         raise training_state(file) or _pickle(file)
     raise LorafoldError(
-        "the folder holds no safetensors file",
+        "the folder holds no safetensors file" if any(folder.iterdir()) else "the folder is empty",
         path=folder,
         remedy=f"Expected {TENSORS_NAME} or one safetensors file in it.",
     )
