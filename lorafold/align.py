@@ -5,6 +5,8 @@ b = modules, N = adapters, K = an adapter's slot, r = common width.
 
 from __future__ import annotations
 
+import math
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,14 +15,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from lorafold.adapters import Adapter
-from lorafold.align_factors import Balanced, averaging_error, balanced, file_factors
+from lorafold.adapters import Adapter, Module
+from lorafold.adapters.metadata import merged_metadata
+from lorafold.align_factors import Factors, Rewritten, as_filed, averaging_error, balanced, balancing
 from lorafold.align_gauge import general_gauge, orthogonal_gauge
 from lorafold.align_metrics import AlignedBatch, align_metrics
 from lorafold.align_settings import AlignSettings
 from lorafold.align_subspace import nearest_in_class
-from lorafold.assemble import assemble
+from lorafold.batch import put, take
 from lorafold.core_space import CoreBatch, Layer, reduce_layers
 from lorafold.errors import LorafoldError
 from lorafold.inputs import line_up, load_all, non_finite_named, pieces
@@ -31,15 +35,14 @@ from lorafold.stopwatch import Stopwatch
 MODES, GROUPS = ("gauge", "subspace"), ("orthogonal", "general")
 _MOST = 32  # modules per piece of work: few enough to stay in the cache
 
-Change = tuple[Tensor, Tensor]  # P and W (b, r, r): X -> X P, Yᵀ -> W Yᵀ
 Measures = dict[str, Tensor]  # (b,) each
 
 
 @dataclass(frozen=True)
 class AlignResult:
-    """The rewritten adapters, the first one balanced, and per batch of modules what was found."""
+    """The adapters, rewritten but for the first one, and per batch of modules what was found."""
 
-    adapters: tuple[Adapter, ...]
+    adapters: tuple[Adapter, ...]  # the first one as it was read; if its rank is not the highest, zero-padded
     inputs: tuple[Adapter, ...]
     settings: AlignSettings
     batches: tuple[AlignedBatch, ...]
@@ -53,15 +56,18 @@ class AlignResult:
 def align(
     adapters: Sequence[str | Path | Adapter], settings: AlignSettings | None = None, **changes: Any
 ) -> AlignResult:
-    """Rewrite the second and further adapters so that they match the first.
+    """Rewrite the second and further adapters so that they match the first, which stays as it is.
 
-    `mode="gauge"` keeps every ΔW_i and changes its factors to (B_i G, G⁻¹A_i), G the minimiser of
-    ‖B_1 - B_i G‖² + ‖A_1 - G⁻¹A_i‖² for balanced factors, over O(r) or GL(r): what averages factors, not updates, is
-    less wrong then. Factors are zero-padded to the highest rank that any adapter has in a module.
+    `mode="gauge"` keeps every ΔW_i and changes its factors to (B_i G, G⁻¹A_i): what averages factors, not updates, is
+    less wrong then. G minimises ‖B_1 - B_i G‖² + ‖A_1 - G⁻¹A_i‖² over O(r) or GL(r) where both are balanced, and takes
+    the result to the gauge in which B_1 and A_1 are. Of that, the same over O(r) in the factors as they are, and G = I,
+    each module takes what errs least when factors are averaged, so that no module errs more than before. Scales become
+    those of the first adapter, so that averaging them, or the alphas, changes nothing. Factors are zero-padded to the
+    highest rank that any adapter has in a module, those of the first too.
     `mode="subspace"` keeps the column and row space of every ΔW_i and with them φ, but not ΔW_i: it becomes
-    the nearest to ΔW_1 that has these spaces.
+    the nearest to ΔW_1 that has these spaces, with a scale of 1.
 
-    All scales become 1, and the factors float32 or wider. Modules that the first adapter lacks are balanced only.
+    Rewritten factors are float32 or wider. Modules that the first adapter lacks or scales by 0 stay as they are.
 
     Args:
         adapters: two or more files, folders or adapters in memory, all of one format.
@@ -77,12 +83,12 @@ def align(
     with clock("read"):
         inputs = load_all(adapters, chosen.base, chosen.input_rank, chosen.allow_different_bases)
         layers = line_up(inputs, thin=False)
-    work = partial(_align_piece, layers=layers, settings=chosen)
-    with non_finite_named(inputs):
-        with clock("align"):
-            done = list(map_pieces(work, pieces(layers, _MOST), torch.device("cpu")))
-        rewritten = tuple(_rewritten(adapter, i, done) for i, adapter in enumerate(inputs))
-    return AlignResult(rewritten, tuple(inputs), chosen, tuple(piece.report for piece in done), dict(clock.seconds))
+    work = partial(_align_piece, layers=layers, inputs=inputs, settings=chosen)
+    with non_finite_named(inputs), clock("align"):
+        parts = list(map_pieces(work, pieces(layers, _MOST), torch.device("cpu")))
+    changed = (dict(ChainMap(*(part.modules[i] for part in parts))) for i in range(len(inputs)))
+    rewritten = tuple(map(_rewritten, inputs, changed))
+    return AlignResult(rewritten, tuple(inputs), chosen, tuple(part.report for part in parts), dict(clock.seconds))
 
 
 def check_align(settings: AlignSettings, count: int) -> None:
@@ -101,93 +107,115 @@ def check_align(settings: AlignSettings, count: int) -> None:
 
 @dataclass(frozen=True)
 class _Aligned:
-    """One piece of the work, done."""
+    """One piece of the work."""
 
     report: AlignedBatch
-    factors: tuple[dict[str, tuple[Tensor, Tensor]], ...]  # per adapter, by module
+    modules: tuple[dict[str, Module], ...]  # rewritten, per adapter
 
 
 def _align_piece(
-    piece: tuple[tuple[int, ...], list[int]], layers: Sequence[Layer], settings: AlignSettings
+    piece: tuple[tuple[int, ...], list[int]],
+    layers: Sequence[Layer],
+    inputs: Sequence[Adapter],
+    settings: AlignSettings,
 ) -> _Aligned:
     slots, rows = piece
     weights = torch.ones(len(rows), len(slots), dtype=torch.float64)  # no sum of the updates is formed
     batch = reduce_layers([layers[i] for i in rows], slots, weights)
-    each = [balanced(batch, i) for i in range(len(slots))]
-    identity = torch.eye(max(slots), dtype=torch.float64).expand(len(rows), -1, -1)
-    changes, measures = [(identity, identity)], []
-    for i in range(1, len(slots)):
-        change, found = _subspace(each[0], each[i]) if settings.mode == "subspace" else _gauge(batch, each, i, settings)
-        changes.append(change)
-        measures.append(found)
-    padded = settings.mode == "gauge"
-    lifted = [_lift(batch, i, one, change, padded) for i, (one, change) in enumerate(zip(each, changes, strict=True))]
-    moved = torch.stack([_moved(batch, i, factors) for i, factors in enumerate(lifted)], 1)
-    report = AlignedBatch(batch.layers, rows, batch.problem.energies, moved, measures)
-    return _Aligned(report, tuple(lifted))
+    rewrite = _subspace if settings.mode == "subspace" else partial(_gauge, general=settings.group == "general")
+    pairs = [rewrite(batch, i) for i in range(1, len(slots))]
+    first = _padded(batch.layers, inputs[0]) if settings.mode == "gauge" else {}
+    modules = first, *(_modules(batch, i, inputs[i], pair, settings.mode) for i, (pair, _) in enumerate(pairs, 1))
+    moved = torch.stack([_moved(batch, i, found) for i, found in enumerate(modules)], 1)
+    report = AlignedBatch(batch.layers, rows, batch.problem.energies, moved, [measures for _, measures in pairs])
+    return _Aligned(report, modules)
 
 
-def _gauge(batch: CoreBatch, each: Sequence[Balanced], i: int, settings: AlignSettings) -> tuple[Change, Measures]:
-    first, second = each[0].factors, each[i].factors
-    gauges = {"orthogonal": orthogonal_gauge(first, second)}
-    if settings.group == "general":
-        gauges["general"] = general_gauge(first, second)
-    error, target = averaging_error(file_factors(batch, 0), file_factors(batch, i))
-    measures = {"target": target, "files": error, "balanced": averaging_error(first, second)[0]}
+def _gauge(batch: CoreBatch, i: int, general: bool) -> tuple[Rewritten, Measures]:
+    first, second = as_filed(batch, 0), as_filed(batch, i)
+    even, other = balanced(batch, 0), balanced(batch, i).rewritten
+    T, inverse = balancing(first.factors, even)
+    target = first.factors.times(T, inverse)
+    near = orthogonal_gauge(first.factors, second.factors)
+    gauges = {"orthogonal": orthogonal_gauge(target, other.factors)}
+    if general:
+        gauges["general"] = general_gauge(target, other.factors)
+    best, measures = second, {}
+    error, measures["target"] = averaging_error(first.factors, second.factors)
+    measures["files"] = error
+    best, error = _better(first.factors, best, error, second.times(near.right, near.left))
     for name, gauge in gauges.items():
-        measures[name] = averaging_error(first, second.times(gauge.right, gauge.left))[0]
-    best = gauges[settings.group]
+        best, error = _better(first.factors, best, error, other.times(gauge.right @ inverse, T @ gauge.left))
+        measures[name] = error
     for key in ("mismatch", "gradient", "steps", "converged", "condition"):
-        measures[key] = getattr(best, key)
-    return (best.right, best.left), measures
+        measures[key] = getattr(gauges["general" if general else "orthogonal"], key)
+    return best, measures
 
 
-def _subspace(first: Balanced, second: Balanced) -> tuple[Change, Measures]:
+def _better(first: Factors, one: Rewritten, error: Tensor, other: Rewritten) -> tuple[Rewritten, Tensor]:
+    """In every module the one of two whose average with the first errs less, and its error (b,)."""
+    smaller = averaging_error(first, other.factors)[0]
+    rows = (smaller < error).nonzero().squeeze(-1)
+    return put(one, rows, take(other, rows)), torch.minimum(error, smaller)
+
+
+def _subspace(batch: CoreBatch, i: int) -> tuple[Rewritten, Measures]:
+    first, second = balanced(batch, 0), balanced(batch, i)
     P, W, raised = nearest_in_class(first, second)
-    update = first.factors.update()
-    after = second.factors.times(P, W).update()
+    result, update = second.rewritten.times(P, W), first.factors.update()
     measures = {
         "target": update.square().sum((-2, -1)),
         "before": (second.factors.update() - update).square().sum((-2, -1)),
-        "after": (after - update).square().sum((-2, -1)),
+        "after": (result.factors.update() - update).square().sum((-2, -1)),
         "raised": raised,
     }
     shared = torch.minimum(first.kept.sum(-1), second.kept.sum(-1))
     for side, X, Y in zip(("left", "right"), first.frames(), second.frames(), strict=True):
         measures[side] = (X.mT @ Y).square().sum((-2, -1)) / shared
-    return (P, W), measures
+    return result, measures
 
 
-def _lift(
-    batch: CoreBatch, adapter: int, factors: Balanced, change: Change, padded: bool
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Up (m, rank) and down (rank, n) of the modules that the adapter has, from the factors in its file alone."""
-    ups, downs = factors.from_up @ change[0], change[1] @ factors.from_down
-    lifted = {}
-    for layer, P, W in zip(batch.layers, ups, downs, strict=True):
-        up, down, k = layer.ups[adapter], layer.downs[adapter], layer.ranks[adapter]
-        if k == 0:
+def _modules(batch: CoreBatch, i: int, adapter: Adapter, factors: Rewritten, mode: str) -> dict[str, Module]:
+    """The modules of an adapter that change, from the factors in its file alone."""
+    found = {}
+    for layer, P, W in zip(batch.layers, factors.from_up, factors.from_down, strict=True):
+        k, scale = layer.ranks[i], layer.scales[0] if mode == "gauge" else 1.0
+        if k == 0 or layer.ranks[0] == 0 or scale == 0:
             continue
-        rank, dtype = max(layer.ranks) if padded else k, torch.promote_types(up.dtype, torch.float32)
-        lifted[layer.name] = (
-            (up.double() @ P[:k, :rank]).to(dtype),
-            (W[:rank, :k] @ down.double()).to(dtype),
-        )
-    return lifted
+        module, rank = adapter.modules[layer.name], max(layer.ranks) if mode == "gauge" else k
+        dtype, root = torch.promote_types(module.up.dtype, torch.float32), math.sqrt(abs(scale))
+        up = (layer.ups[i].double() @ P[:k, :rank] / math.copysign(root, scale)).to(dtype)
+        down = (W[:rank, :k] @ layer.downs[i].double() / root).to(dtype)
+        bias = None if module.bias is None else (module.scale / scale * module.bias.double()).to(dtype)
+        found[layer.name] = replace(module, up=up, down=down, scale=scale, bias=bias)
+    return found
 
 
-def _moved(batch: CoreBatch, adapter: int, lifted: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+def _padded(layers: Sequence[Layer], adapter: Adapter) -> dict[str, Module]:
+    """Its modules of lower rank than another adapter has there, with zeros up to that."""
+    found = {}
+    for layer in layers:
+        if 0 < layer.ranks[0] < max(layer.ranks):
+            module, missing = adapter.modules[layer.name], max(layer.ranks) - layer.ranks[0]
+            up, down = pad(module.up, (0, missing)), pad(module.down, (0, 0, 0, missing))
+            found[layer.name] = replace(module, up=up, down=down)
+    return found
+
+
+def _moved(batch: CoreBatch, i: int, modules: Mapping[str, Module]) -> Tensor:
     """‖ΔW' - ΔW‖² of the rounded factors, from Gram matrices: relative to ‖ΔW‖², resolved to about 10⁻¹⁶.  (b,)"""
     result = torch.zeros(len(batch.layers), dtype=torch.float64)
     for row, layer in enumerate(batch.layers):
-        if layer.name in lifted:
-            up, down = (factor.double() for factor in lifted[layer.name])
-            X = torch.cat([up, -layer.scales[adapter] * layer.ups[adapter].double()], 1)
-            Y = torch.cat([down, layer.downs[adapter].double()])
+        if module := modules.get(layer.name):
+            X = torch.cat([module.scale * module.up.double(), -layer.scales[i] * layer.ups[i].double()], 1)
+            Y = torch.cat([module.down.double(), layer.downs[i].double()])
             result[row] = ((X.mT @ X) * (Y @ Y.mT)).sum().clamp_min(0)
     return result
 
 
-def _rewritten(adapter: Adapter, index: int, done: Sequence[_Aligned]) -> Adapter:
-    found = {name: pair for piece in done for name, pair in piece.factors[index].items()}
-    return assemble([adapter], [1.0], 1.0, {name: found[name] for name in adapter.modules})
+def _rewritten(adapter: Adapter, changed: Mapping[str, Module]) -> Adapter:
+    """The adapter with these modules in place of its own."""
+    modules = {**adapter.modules, **changed}
+    ranks = [module.rank for module in modules.values()]
+    alphas = [module.rank * module.scale for module in modules.values()]
+    return replace(adapter, modules=modules, metadata=merged_metadata([adapter], [1.0], ranks, alphas), path=None)

@@ -1,4 +1,4 @@
-"""The factors of every adapter in core space: as in the files, and balanced.
+"""The factors of every adapter in core space: as in the files, balanced, and how the ones become the others.
 
 b = modules, N = adapters, R = core dimension, K = an adapter's slot, r = common width (the largest slot).
 """
@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from lorafold.core_space import RANK_TOLERANCE, CoreBatch
+
+_LEAST = 1e-4  # singular values relative to the largest, by whose root factors are divided
+_TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,29 @@ class Factors:
 
 
 @dataclass(frozen=True)
-class Balanced:
-    """ΔW = U S Vᵀ split evenly, X = U √S and Y = V √S, and how the factors of the file become it.
-
-    With B and A as in the file, X = B `from_up` and Yᵀ = `from_down` A.
-    """
+class Rewritten:
+    """Factors and how those of the file become them: with B and A as there, X = B `from_up` and Yᵀ = `from_down` A."""
 
     factors: Factors
-    sigma: Tensor  # (b, r)  S, descending; zero past the numerical rank
     from_up: Tensor  # (b, K, r)
     from_down: Tensor  # (b, r, K)
+
+    def times(self, right: Tensor, left: Tensor) -> Rewritten:
+        """X P and W Yᵀ for P = right and W = left (b, r, r)."""
+        return Rewritten(self.factors.times(right, left), self.from_up @ right, left @ self.from_down)
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """ΔW = U S Vᵀ split evenly, X = U √S and Y = V √S."""
+
+    rewritten: Rewritten
+    sigma: Tensor  # (b, r)  S, descending; zero past the numerical rank
+
+    @property
+    def factors(self) -> Factors:
+        """X and Y."""
+        return self.rewritten.factors
 
     @property
     def kept(self) -> Tensor:
@@ -53,12 +68,29 @@ class Balanced:
         return self.factors.up * inverse, self.factors.down * inverse
 
 
-def file_factors(batch: CoreBatch, adapter: int) -> Factors:
+def as_filed(batch: CoreBatch, adapter: int) -> Rewritten:
     """As a tool sees them that averages factors: √|s| in each, the sign of s in `up`, zero-padded to the width r."""
     up, down, scale = _in_file(batch, adapter)
-    root = scale.abs().sqrt()
-    missing = max(batch.slots) - batch.slots[adapter]
-    return Factors(pad(scale.sign() * root * up, (0, missing)), pad(root * down, (0, missing)))
+    root, eye = scale.abs().sqrt(), torch.eye(batch.slots[adapter], max(batch.slots), dtype=up.dtype)
+    from_up, from_down = scale.sign() * root * eye, root * eye.mT
+    return Rewritten(Factors(up @ from_up, down @ from_down.mT), from_up, from_down)
+
+
+def balancing(filed: Factors, balanced: Balanced) -> tuple[Tensor, Tensor]:
+    """T and T⁻¹ (b, r, r) that turn the factors of a file into balanced ones, X T and T⁻¹Yᵀ.
+
+    That is T = YᵀV S^-½, whose left inverse is S^-½UᵀX, completed by the kernel of that. Singular values below 10⁻⁴ of
+    the largest count as so much, so that T is no worse conditioned than the factors are. What the factors hold beside
+    ΔW, as columns that meet zeros, stays in the columns past its rank.
+    """
+    U, V = balanced.frames()
+    root = torch.maximum(balanced.sigma, _LEAST * balanced.sigma[:, :1]).sqrt() * balanced.kept
+    inverse = _inverse(root)
+    kernel = torch.linalg.svd(inverse[:, :, None] * (U.mT @ filed.up)).Vh.mT * (1 - balanced.kept)[:, None, :]
+    sizes = [torch.linalg.matrix_norm(factor) for factor in (filed.up, filed.down)]
+    ratio = torch.where(sizes[0] * sizes[1] > 0, sizes[1] / sizes[0].clamp_min(_TINY), 1.0).sqrt()
+    T = filed.down.mT @ V * inverse[:, None, :] + ratio[:, None, None] * kernel
+    return T, torch.linalg.inv(T)
 
 
 def balanced(batch: CoreBatch, adapter: int) -> Balanced:
@@ -75,19 +107,19 @@ def balanced(batch: CoreBatch, adapter: int) -> Balanced:
     root, kept = sigma.sqrt(), (sigma > 0).to(sigma.dtype)
     U, V = problem.left[:, adapter] @ (Q * kept[:, None, :]), problem.right[:, adapter] @ (Rt.mT * kept[:, None, :])
     inverse = _inverse(root)
-    return Balanced(
+    rewritten = Rewritten(
         Factors(U * root[:, None, :], V * root[:, None, :]),
-        sigma,
         from_up=scale * (down.mT @ V) * inverse[:, None, :],
         from_down=scale * inverse[:, :, None] * (U.mT @ up),
     )
+    return Balanced(rewritten, sigma)
 
 
 def averaging_error(first: Factors, second: Factors) -> tuple[Tensor, Tensor]:
     """‖((X1+X2)/2)((Y1+Y2)/2)ᵀ - (ΔW_1+ΔW_2)/2‖² and ‖(ΔW_1+ΔW_2)/2‖².  (b,) each
 
     The difference is -(X1-X2)(Y1-Y2)ᵀ/4, so no two large numbers are subtracted, and its norm is at most
-    (‖X1-X2‖² + ‖Y1-Y2‖²)/8: what an alignment minimises.
+    (‖X1-X2‖² + ‖Y1-Y2‖²)/8: what an alignment minimises. A gauge that both share changes neither.
     """
     error = (first.up - second.up) @ (first.down - second.down).mT / 4
     target = (first.update() + second.update()) / 2

@@ -16,7 +16,7 @@ from lorafold.adapters import Adapter
 from lorafold.core_space import Layer
 from lorafold.metrics import Json, input_entry, peak_rss_mb
 
-STAGES = ("files", "balanced", "orthogonal", "general")  # whose averaging error is measured, in this order
+STAGES = ("files", "orthogonal", "general")  # whose averaging error is measured, in this order
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ def align_metrics(
 
     `change`: ‖ΔW_i' - ΔW_i‖ / ‖ΔW_i‖ per adapter, of the factors as written. In `pairs`, of the first adapter with
     each other one: after mode=gauge `averaging_error`, ‖((B_1+B_i)/2)((A_1+A_i)/2) - (ΔW_1+ΔW_i)/2‖ /
-    ‖(ΔW_1+ΔW_i)/2‖, with the factors of the files and after each step; after mode=subspace `distance`, ‖ΔW_i - ΔW_1‖ /
-    ‖ΔW_1‖ before and after, and φ, which stays. `norm` is the denominator. Modules that one of the pair lacks are left
-    out. Totals are those of all modules as one matrix; of φ, means.
+    ‖(ΔW_1+ΔW_i)/2‖, of the first adapter as it is with the other one's file, and rewritten over O(r) and GL(r);
+    after mode=subspace `distance`, ‖ΔW_i - ΔW_1‖ / ‖ΔW_1‖ before and after, and φ, which stays. `norm` is the
+    denominator. `mismatch` to `condition` are of the gauge between balanced factors. Modules that one of the pair lacks
+    are left out. Totals are those of all modules as one matrix; of φ, means.
     """
     rows = sorted((row for batch in batches for row in _rows(batch)), key=lambda row: row["position"])
     pairs = [[row for row in (entry["pairs"][i] for entry in rows) if row] for i in range(len(inputs) - 1)]

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 from lorafold.adapters import FORMATS, Adapter, save
+from lorafold.adapters.locate import locate
 from lorafold.adapters.metadata import signed
+from lorafold.adapters.tensor_file import open_tensors
 from lorafold.align import align as align_adapters
 from lorafold.align import check_align
 from lorafold.align_settings import AlignSettings
@@ -40,7 +42,9 @@ class AlignJob:
 
 
 def align(run: Run, job: AlignJob) -> dict[str, Any]:
-    """Align, write the adapters, `resolved.yaml` and `metrics.json` in this order, and print the table.
+    """Align, write the adapters that change, `resolved.yaml` and `metrics.json` in this order, and print the table.
+
+    Of the first adapter the output is its own file, but where that does not hold its factors as they are matched.
 
     Returns:
         The content of `metrics.json`.
@@ -59,7 +63,7 @@ def align(run: Run, job: AlignJob) -> dict[str, Any]:
         signed(adapter, "align", metrics["config"], [sha256], reference=None if number == 0 else hashes[0])
         for number, (adapter, sha256) in enumerate(zip(result.adapters, hashes, strict=True))
     ]
-    targets = _save_all(run.folder, adapters, paths)
+    targets = _save_all(run.folder, adapters, paths, spare=_holds(paths[0], result.adapters[0]))
     done = perf_counter()
     formats = [adapter.format for adapter in result.adapters]
     metrics["outputs"] = [{"path": str(path), "format": form} for path, form in zip(targets, formats, strict=True)]
@@ -78,13 +82,21 @@ def _config(job: AlignJob, paths: Sequence[Path]) -> dict[str, Any]:
     return {"adapters": adapters, **asdict(job.settings), "threads": torch.get_num_threads()}
 
 
-def _save_all(folder: Path, adapters: Sequence[Adapter], forbid: Sequence[Path]) -> list[Path]:
-    """`aligned_1`, ... as files or folders, whichever the format is."""
-    suffixes = ["" if FORMATS[adapter.format].companions else ".safetensors" for adapter in adapters]
-    return [
-        save(adapter, folder / f"aligned_{number}{suffix}", forbid=forbid)
-        for number, (adapter, suffix) in enumerate(zip(adapters, suffixes, strict=True), 1)
+def _holds(path: Path, adapter: Adapter) -> bool:
+    """Whether the file holds these very tensors, so that there is nothing to write."""
+    there = open_tensors(locate(path)).tensors
+    tensors = FORMATS[adapter.format].tensors(adapter)
+    return all(key in there and torch.equal(there[key], tensor) for key, tensor in tensors.items())
+
+
+def _save_all(folder: Path, adapters: Sequence[Adapter], paths: Sequence[Path], spare: bool) -> list[Path]:
+    """`aligned_1`, ... as files or folders, whichever the format is; where the first is spared, its own file."""
+    targets = [
+        folder / f"aligned_{number}{'' if FORMATS[adapter.format].companions else '.safetensors'}"
+        for number, adapter in enumerate(adapters, 1)
     ]
+    written = [save(*pair, forbid=paths) for pair in list(zip(adapters, targets, strict=True))[spare:]]
+    return [*paths[:spare], *written]
 
 
 def _tell(run: Run, metrics: Mapping[str, Any]) -> None:

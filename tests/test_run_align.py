@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from safetensors.torch import load_file
 
 import lorafold
 from lorafold.adapters import load, save
@@ -28,6 +29,7 @@ from tests.oracles import relative, update
 
 ROOT = Path(lorafold.__file__).parent.parent
 SHAPES = {"lora_unet_mid_block_attentions_0_proj_in": (12, 9), "lora_te_text_model_encoder_layers_0_mlp_fc1": (8, 9)}
+SPARED = ["aligned_2.safetensors", "aligned_3.safetensors", "metrics.json", "resolved.yaml"]
 FILES = ["aligned_1.safetensors", "aligned_2.safetensors", "aligned_3.safetensors", "metrics.json", "resolved.yaml"]
 
 
@@ -50,14 +52,18 @@ def left(folder):
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".log" and path.name != ".hydra")
 
 
-@pytest.mark.parametrize("settings", [AlignSettings(group="general"), AlignSettings(mode="subspace")])
-def test_a_run_leaves_adapters_metrics_and_settings(settings, trio, here, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("settings", "files"), [(AlignSettings(group="general"), FILES), (AlignSettings(mode="subspace"), SPARED)]
+)
+def test_a_run_leaves_adapters_metrics_and_settings(settings, files, trio, here, tmp_path, capsys):
+    """Of the first adapter nothing, unless its rank is lower than that of another one."""
     metrics = align(here, AlignJob(settings, trio))
-    assert left(here.folder) == FILES
+    assert left(here.folder) == files
     assert json.loads((here.folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert set(metrics) == {"command", "config", "environment", "inputs", "outputs", "summary", "modules"}
     assert [entry["sha256"] for entry in metrics["inputs"]] == [fingerprint(tmp_path / name) for name in trio]
-    assert [Path(entry["path"]).name for entry in metrics["outputs"]] == FILES[:3]
+    first = "aligned_1.safetensors" if files == FILES else trio[0]
+    assert [Path(entry["path"]).name for entry in metrics["outputs"]] == [first, *SPARED[:2]]
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 20
     assert any(line.startswith("#1 #3") for line in lines)
@@ -85,7 +91,7 @@ def test_the_files_say_how_they_were_made(trio, here, tmp_path):
 
 def test_folders_stay_folders(here):
     metrics = align(here, AlignJob(AlignSettings()))
-    assert left(here.folder) == ["aligned_1", "aligned_2", "metrics.json", "resolved.yaml"]
+    assert left(here.folder) == ["aligned_2", "metrics.json", "resolved.yaml"]
     assert metrics["config"]["adapters"] == "demo"
     assert load(here.folder / "aligned_2").config["r"] == 24
 
@@ -114,13 +120,33 @@ def test_a_mistake_leaves_nothing(change, message, trio, here):
 
 def test_no_input_is_overwritten(here):
     """Not even one that lies where the output would go."""
-    for name, seed in (("aligned_1.safetensors", 0), ("other.safetensors", 1)):
+    for name, seed in (("aligned_2.safetensors", 0), ("other.safetensors", 1)):
         save(random_adapter("kohya", SHAPES, 2, seed=seed), here.folder / name)
-    before = fingerprint(here.folder / "aligned_1.safetensors")
+    before = fingerprint(here.folder / "aligned_2.safetensors")
     with pytest.raises(LorafoldError, match="must not be overwritten"):
-        align(here, AlignJob(AlignSettings(), ["run/aligned_1.safetensors", "run/other.safetensors"]))
-    assert fingerprint(here.folder / "aligned_1.safetensors") == before
-    assert left(here.folder) == ["aligned_1.safetensors", "other.safetensors"]
+        align(here, AlignJob(AlignSettings(), ["run/aligned_2.safetensors", "run/other.safetensors"]))
+    assert fingerprint(here.folder / "aligned_2.safetensors") == before
+    assert left(here.folder) == ["aligned_2.safetensors", "other.safetensors"]
+
+
+@pytest.mark.parametrize(("ranks", "scales"), [((4, 4), (0.5, 2.0)), ((5, 2), (0.25, -1.0)), ((2, 5), (3.0, 0.5))])
+@pytest.mark.parametrize("group", ["orthogonal", "general"])
+def test_a_tool_that_averages_up_down_and_alpha_of_the_files_errs_as_printed(group, ranks, scales, here, tmp_path):
+    """The first file itself and the second one rewritten, tensor by tensor, against the mean of the dense updates."""
+    for name, rank, scale in zip("ab", ranks, scales, strict=True):
+        save(random_adapter("kohya", SHAPES, rank, seed=rank, scale=scale), tmp_path / f"{name}.safetensors")
+    metrics = align(here, AlignJob(AlignSettings(group=group), ["a.safetensors", "b.safetensors"]))
+    first, second = (load_file(entry["path"]) for entry in metrics["outputs"])
+    assert (Path(metrics["outputs"][0]["path"]) == tmp_path / "a.safetensors") == (ranks[0] >= ranks[1])
+    mean = {key: (first[key].double() + second[key].double()) / 2 for key in first}
+    inputs = [load(tmp_path / f"{name}.safetensors") for name in "ab"]
+    for entry in metrics["modules"]:
+        name = entry["name"]
+        up, down = mean[f"{name}.lora_up.weight"], mean[f"{name}.lora_down.weight"]
+        averaged = float(mean[f"{name}.alpha"]) / max(ranks) * up @ down
+        target = sum(update(adapter.modules[name]) for adapter in inputs) / 2
+        (found,) = entry["pairs"]
+        assert found["averaging_error"][group] == pytest.approx(relative(averaged, target), rel=1e-5)
 
 
 def command(*arguments, cwd):
@@ -143,9 +169,8 @@ def test_the_command_and_its_repetition(tmp_path):
     (tmp_path / "again").mkdir()
     assert command("-cd", str(folder), "-cn", "resolved", cwd=tmp_path / "again").returncode == 0
     (again,) = [path.parent for path in (tmp_path / "again").rglob("metrics.json")]
-    for name in ("aligned_1", "aligned_2"):
-        for path in (folder / name).iterdir():
-            assert (again / name / path.name).read_bytes() == path.read_bytes()
+    for path in (folder / "aligned_2").iterdir():
+        assert (again / "aligned_2" / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ Metrics = Mapping[str, Any]  # of a run, of a pair or of one module
 MAX_ROWS = 5  # parts of the model, or pairs
 MAX_PATHS = 4
 
-_GAUGE = "Relative error of averaging up and down factors instead of updates."
+_GAUGE = """Relative error of averaging up and down factors of #1 with those of the other
+one instead of updates: with its file, and with aligned_2, ..."""
 _SUBSPACE = "distance: ||dW - dW_1|| / ||dW_1||. Subspaces, and with them phi, stay;"
 
 
@@ -35,7 +36,7 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     both = list(zip(metrics["inputs"], metrics["outputs"], strict=True))
     for number, (adapter, output) in enumerate(both[:MAX_PATHS], 1):
-        line = f"#{number}: {near(str(adapter['path']))} -> {near(output['path'])}"
+        line = f"#{number}: {near(str(adapter['path']))} {_fate(number, str(adapter['path']), output['path'])}"
         console.print(line, soft_wrap=True, markup=False)
     if len(both) > MAX_PATHS:
         console.print(f"... and {len(both) - MAX_PATHS} more in metrics.json")
@@ -132,6 +133,12 @@ def _iteration(metrics: Metrics) -> list[str]:
     counts = [sum(pair[key] for pair in found) for key in ("converged", "modules")]
     steps, condition = (max(pair[key] for pair in found) for key in ("steps", "condition"))
     return [f"{counts[0]}/{counts[1]} modules converged, in {steps} steps or fewer; condition of G <= {condition:.3g}."]
+
+
+def _fate(number: int, read: str, written: str) -> str:
+    if written == read:
+        return "stays as it is"
+    return f"-> {near(written)}{' (the same factors, zero-padded)' if number == 1 else ''}"
 
 
 def _name(pair: Metrics) -> str:
