@@ -21,9 +21,9 @@ class Settings:
     A *choice* is a name (`"chordal"`) or a mapping with a name and options
     (`{"name": "chordal", "reconstruction": "each"}`); options left out come from `conf/<group>/<name>.yaml`.
 
-    Where nothing is said about strength, by `weights`, `module_weights`, `block_weights`, `balance`, `scale` or a core
-    rule other than the sum, it is chosen from the adapters (see `CHOSEN`). Otherwise "auto" is no balance and a scale
-    of 1: weights count as they are given, and a rule is what its paper says.
+    Where nothing is said about strength, by `weights`, `module_weights`, `block_weights`, `balance`, `scale` or `core`,
+    it is chosen from the adapters (see `CHOSEN`). Otherwise "auto" is no balance and a scale of 1: weights count as
+    they are given, and a rule is what its paper says, the sum too.
     """
 
     weights: Any = None  # one number per adapter; "sum": 1 each; "mean" or None: 1 / (number of adapters) each
@@ -38,7 +38,7 @@ class Settings:
     reconstruction_weight: float = 1.0  # of the reconstruction term, >= 0
     manifold: Any = "grassmann"  # choice: where U and V live
     solver: Any = "riemannian_adam"  # choice
-    core: Any = "sum"  # choice: how the r x r coordinates combine
+    core: Any = None  # choice: how the r x r coordinates combine; None: their sum
     scale: Any = "auto"  # factor on the merged update, or the name of a way to choose it from the adapters alone
     base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
     input_rank: int = 128  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
@@ -48,10 +48,10 @@ class Settings:
     seed: int = 0
 
     def with_strength(self, count: int) -> Settings:
-        """The settings with `balance` and `scale` as they count for so many adapters."""
-        said = (self.weights, self.module_weights, self.block_weights) != (None, None, None)
-        rule = self.core.get("name") if isinstance(self.core, Mapping) else self.core
-        silent = not said and self.balance == self.scale == "auto" and rule == "sum" and count > 1
+        """The settings with `balance`, `scale` and `core` as they count for so many adapters."""
+        said = (self.weights, self.module_weights, self.block_weights, self.core) != (None, None, None, None)
+        silent = not said and self.balance == self.scale == "auto" and count > 1
         chosen: Mapping[str, Any] = CHOSEN if silent else {"balance": False, "scale": 1.0}
         given = {name: getattr(self, name) for name in chosen}
-        return replace(self, **{name: chosen[name] if value == "auto" else value for name, value in given.items()})
+        strength = {name: chosen[name] if value == "auto" else value for name, value in given.items()}
+        return replace(self, core="sum" if self.core is None else self.core, **strength)

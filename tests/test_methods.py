@@ -176,7 +176,7 @@ def test_neither_order_nor_a_common_factor_matters(name):
 
 
 def complete(settings: Settings) -> Settings:
-    return replace(settings, **{group: choice(group, getattr(settings, group)) for group in GROUPS})
+    return replace(settings, **{group: choice(group, getattr(settings, group) or "sum") for group in GROUPS})
 
 
 @METHODS

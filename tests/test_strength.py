@@ -7,20 +7,20 @@ from dataclasses import replace
 import pytest
 
 import lorafold
+from lorafold.config import MergeConfig, read
 from lorafold.run import MergeJob, Run, merge
 from lorafold.settings import CHOSEN, Settings
 from tests.builders import changed, random_adapter
 from tests.builders import one_thread as one_thread
 from tests.demo_pair import change
 from tests.oracles import relative, updates
+from tests.test_config import composed
 
 SHAPES = {"a": (12, 9), "b": (9, 14)}
 PLAIN = {"balance": False, "scale": 1.0}
 SILENT = {
     "nothing": {},
     "the subspaces alone": {"objective": "geodesic", "rank": 4, "subspace_weight": 0.0},
-    "the rule by name": {"core": "sum"},
-    "the rule with options": {"core": {"name": "sum"}},
 }
 SAID = {
     "weights": {"weights": [0.5, 0.5]},
@@ -28,6 +28,8 @@ SAID = {
     "the sum": {"weights": "sum"},
     "weights of modules": {"module_weights": {"a": [1, 0]}},
     "weights of blocks": {"block_weights": [None, "OUTALL"]},
+    "the sum by name": {"core": "sum"},
+    "the sum with options": {"core": {"name": "sum"}},
     "another rule": {"core": "ties"},
     "another rule with options": {"core": {"name": "ties", "density": 0.3}},
     "no balance": {"balance": False},
@@ -47,7 +49,7 @@ def pair() -> list[lorafold.Adapter]:
 def test_who_says_nothing_gets_what_was_found_best(settings):
     found = Settings(**settings).with_strength(2)
     assert {name: getattr(found, name) for name in CHOSEN} == CHOSEN
-    assert replace(found, **dict.fromkeys(CHOSEN, "auto")) == Settings(**settings)
+    assert replace(found, core=None, **dict.fromkeys(CHOSEN, "auto")) == Settings(**settings)
 
 
 @pytest.mark.parametrize("settings", SAID.values(), ids=SAID)
@@ -57,8 +59,8 @@ def test_what_is_said_counts_as_it_is_said(settings):
 
 
 def test_one_part_may_be_said():
-    assert Settings(scale="each").with_strength(2) == Settings(scale="each", balance=False)
-    assert Settings(balance=0.5).with_strength(2) == Settings(scale=1.0, balance=0.5)
+    assert Settings(scale="each").with_strength(2) == Settings(scale="each", balance=False, core="sum")
+    assert Settings(balance=0.5).with_strength(2) == Settings(scale=1.0, balance=0.5, core="sum")
 
 
 def test_one_adapter_stays_as_it_is():
@@ -92,12 +94,37 @@ def test_a_number_that_is_not_finite_is_named_all_the_same(value):
     assert caught.value.key is not None and caught.value.key.startswith("a")
 
 
+@pytest.mark.parametrize(
+    ("said", "share"), [({"core": "sum"}, 0.5), ({"weights": "mean"}, 0.5), ({"weights": "sum"}, 1.0)], ids=str
+)
+def test_at_full_rank_the_named_sum_is_that_of_the_dense_updates(said, share):
+    merged = updates(lorafold.merge(pair(), rank="max", **said).adapter)
+    silent = updates(lorafold.merge(pair(), rank="max").adapter)
+    for name, delta in merged.items():
+        target = share * sum(updates(adapter)[name] for adapter in pair())
+        assert relative(delta, target) < 1e-9 < 0.1 < relative(silent[name], target)
+
+
+@pytest.mark.parametrize(
+    ("said", "share"),
+    [(["core=sum"], 0.5), (["weights=mean"], 0.5), (["weights=sum"], 1.0), (["core=sum", "weights=sum"], 1.0)],
+    ids=str,
+)
+def test_the_command_knows_a_sum_that_was_named_from_silence(said, share):
+    """As the settings come from Hydra, whose defaults name a rule of every group."""
+    named = read(composed("rank=max", *said), MergeConfig).settings()
+    silent = read(composed("rank=max"), MergeConfig).settings()
+    assert {name: getattr(silent.with_strength(2), name) for name in CHOSEN} == CHOSEN
+    for name, delta in updates(lorafold.merge(pair(), named).adapter).items():
+        assert relative(delta, share * sum(updates(adapter)[name] for adapter in pair())) < 1e-9
+
+
 def test_a_run_records_what_was_chosen(tmp_path):
     """And repeats it, whatever a later version chooses."""
     run = Run(tmp_path / "run", base=tmp_path, alone=False)
     metrics = merge(run, MergeJob(Settings(rank=4), "demo", page=False))
     assert {name: metrics["config"][name] for name in CHOSEN} == CHOSEN
-    given = {name: metrics["config"][name] for name in ("weights", *CHOSEN)}
+    given = {name: metrics["config"][name] for name in ("weights", "core", *CHOSEN)}
     assert Settings(**given).with_strength(2) == Settings(**given)
 
 
