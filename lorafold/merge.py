@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from lorafold.core_space import Layer
 from lorafold.errors import LorafoldError
 from lorafold.inputs import check_list, line_up, load_all, non_finite_named, pieces, template
 from lorafold.merge_piece import Factors, MergedPiece, lift_piece, merge_piece
+from lorafold.merge_warnings import kept, warn_of_inputs, warn_of_vanishing, warn_of_weights
 from lorafold.metrics import MergedBatch, merge_metrics
 from lorafold.parallel import map_pieces
 from lorafold.plan import Plan, make_plan
@@ -81,23 +82,33 @@ def merge(
     check_list(adapters)
     chosen = replace(settings or Settings(), **changes)
     plan = make_plan(chosen, len(adapters))
+    if isinstance(chosen.weights, Sequence) and not isinstance(chosen.weights, str):
+        warn_of_weights(plan.weights.default, plan)
     with clock("read"):
         inputs = load_all(adapters, chosen.base, chosen.input_rank, chosen.allow_different_bases)
+        warn_of_inputs(inputs)
         with non_finite_named(inputs):
             ready, balance = _prepared(inputs, plan)
         layers = line_up(ready)
         check_ranks(plan.core, layers)
         plan.weights.check([layer.name for layer in layers])
         plan = replace(plan, weights=replace(plan.weights, factors=plan.blocks.factors(ready)))
+        joint = max(min(sum(layer.ranks), *layer.shape) for layer in layers)
+        plan = replace(plan, rank=plan.rank and min(plan.rank, joint))  # a core rank may still be larger
     dtype = plan.dtype or template(layers[0].name, inputs).up.dtype
     with non_finite_named(inputs):
         with clock("merge"):
-            done = _merge_layers(layers, plan, progress)
+            done = list(_merge_layers(layers, plan, progress))
             scale = _chosen_scale(plan.rescale, plan.core.name, done) if plan.rescale else plan.scale
             gain = scale if plan.rescale else 1.0  # a scale that was given is in what is lifted
             factors, reports = _lift_layers(done, gain, plan, dtype)
         merged = _assembled(ready, plan, scale, {layer.name: factors[layer.name] for layer in layers})
     warn_of_underflow([*merged.modules.values()], _norms(done, gain))
+    del done, factors
+    if plan.rank:
+        most = joint if chosen.core_rank in (None, "max") else min(joint, chosen.core_rank)
+        kept_at = partial(_kept_at, layers=layers, plan=plan, same=chosen.core_rank is None)
+        warn_of_vanishing(kept(reports, plan.weights), inputs, plan.rank, most, kept_at)
     batches = tuple(_of_inputs(report, balance) for report in reports)
     return MergeResult(merged, tuple(inputs), batches, scale, tuple(balance), _stages(clock.seconds, batches))
 
@@ -111,15 +122,20 @@ def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], lis
     return [scaled(adapter, gain) for adapter, gain in zip(cut, balance, strict=True)], balance
 
 
-def _merge_layers(layers: Sequence[Layer], plan: Plan, progress: Progress | None) -> list[MergedPiece]:
+def _merge_layers(layers: Sequence[Layer], plan: Plan, progress: Progress | None) -> Iterator[MergedPiece]:
     work = partial(merge_piece, layers=layers, plan=plan)
-    done, count = [], 0
+    count = 0
     for piece in map_pieces(work, pieces(layers, _MOST[plan.device.type], plan.core_rank), plan.device):
-        done.append(piece)
         count += len(piece.report.layers)
         if progress:
             progress("merge", count, len(layers))
-    return done
+        yield piece
+
+
+def _kept_at(rank: int, layers: Sequence[Layer], plan: Plan, same: bool) -> list[float]:
+    """What the merge keeps of each adapter at another rank, which is the core rank too where that is the same."""
+    other = replace(plan, rank=rank, core_rank=rank if same else plan.core_rank)
+    return kept([piece.report for piece in _merge_layers(layers, other, None)], plan.weights)
 
 
 def _lift_layers(

@@ -49,7 +49,7 @@ def agreements(first: Adapter, second: Adapter) -> list[Agreement]:
         for slots, positions in buckets(layers).items():
             some = [layers[position] for position in positions]
             for name, angle, difference in _compared(some, slots):
-                same = _identical(first.modules.get(name), second.modules.get(name))
+                same = identical(first.modules.get(name), second.modules.get(name))
                 found[name] = Agreement(name, same, angle, difference)
     return [found[layer.name] for layer in layers]
 
@@ -79,7 +79,8 @@ def _differences(problem: Problem) -> Tensor:
     return torch.where(size > 0, gap / size, 0.0)
 
 
-def _identical(one: Module | None, other: Module | None) -> bool:
+def identical(one: Module | None, other: Module | None) -> bool:
+    """Whether the factors are the same to the bit."""
     if one is None or other is None:
         return False
     return one.scale == other.scale and torch.equal(one.up, other.up) and torch.equal(one.down, other.down)

@@ -40,6 +40,7 @@ Job = TypeVar("Job", bound=Any)  # a dataclass with settings
 log = logging.getLogger(__name__)
 
 _DEMO = Path(__file__).resolve().parent / "demo"
+_DEMO_SAID = "the demo pair that lorafold ships, as no adapters of your own are given"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ class Run:
     base: Path
     overrides: Sequence[str] = ()
     alone: bool = True
+
+    def announce(self, adapters: Any) -> None:
+        """Say it first where the adapters are not the user's own."""
+        if adapters == "demo":
+            log.info(_DEMO_SAID)
+            if self.alone:
+                print(_DEMO_SAID)
 
     def located(self, job: Job) -> Job:
         """The job with its base model's path as seen from here."""
@@ -101,6 +109,7 @@ def merge(run: Run, job: MergeJob) -> dict[str, Any]:
         LorafoldError: a mistake in the settings or the files; nothing is written then.
     """
     start = perf_counter()
+    run.announce(job.adapters)
     paths, job = adapter_paths(job.adapters, run.base), run.located(job)
     with cpu_threads(job.threads):
         device = make_plan(job.settings, len(paths)).device  # finds most mistakes, before any file is read

@@ -53,6 +53,7 @@ def align(run: Run, job: AlignJob) -> dict[str, Any]:
         LorafoldError: a mistake in the settings or the files; nothing is written then.
     """
     start = perf_counter()
+    run.announce(job.adapters)
     paths, job = adapter_paths(job.adapters, run.base), run.located(job)
     check_align(job.settings, len(paths))
     with cpu_threads(job.threads):

@@ -50,6 +50,7 @@ def compare(run: Run, job: CompareJob) -> dict[str, Any]:
         LorafoldError: a mistake in the settings or the files; nothing is written then.
     """
     start = perf_counter()
+    run.announce(job.adapters)
     paths, job = adapter_paths(job.adapters, run.base), run.located(job)
     check_compare(job.settings, len(paths))
     with cpu_threads(job.threads):

@@ -34,6 +34,7 @@ def follow_path(run: Run, job: MergeJob, count: int) -> list[Point]:
     Raises:
         LorafoldError: as `lorafold.run.merge`; fewer than two points, or not two adapters.
     """
+    run.announce(job.adapters)
     _check(run, job, count)
     points, metrics = [], {}
     for step in range(count):

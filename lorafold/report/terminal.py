@@ -38,6 +38,9 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
         gain = f", times {adapter['gain']:.3g}" if adapter.get("gain", 1) != 1 else ""
         line = f"#{number}: {near(adapter['path'])} (rank {_span(adapter['ranks'])}{gain})"
         console.print(line, soft_wrap=True, markup=False)
+    if rank := _rank(metrics):
+        asked = metrics["config"]["rank"]
+        console.print(f"rank: {rank}, the adapters' joint rank (rank={asked} would add zeros)", soft_wrap=True)
     if chosen := _chosen_scale(metrics):
         console.print(chosen, soft_wrap=True)
     if warning := not_converged(metrics):
@@ -102,7 +105,14 @@ def _chosen_scale(metrics: Metrics) -> str:
 def _title(metrics: Metrics) -> str:
     config, summary = metrics["config"], metrics["summary"]
     choices = (config[group]["name"] for group in ("objective", "solver", "core"))
-    return ", ".join((f"{summary['modules']} modules, rank {config['rank']}", *choices, _seconds(summary)))
+    rank = _rank(metrics) or config["rank"]
+    return ", ".join((f"{summary['modules']} modules, rank {rank}", *choices, _seconds(summary)))
+
+
+def _rank(metrics: Metrics) -> int | None:
+    """The rank of the merged adapter, if it is lower than what was asked for."""
+    asked, given = metrics["config"]["rank"], max(module["rank"] for module in metrics["modules"])
+    return given if isinstance(asked, int) and given < asked else None
 
 
 def _seconds(summary: Metrics) -> str:
