@@ -19,6 +19,7 @@ def module(name, *, converged=True, phi=(0.5, 0.7), kept=(0.9, 0.6), error=0.25,
         "phi_inputs": {"left": before, "right": before},
         "retained": list(kept),
         "reconstruction_error": error,
+        "rank": 32,
         "converged": converged,
     }
 
@@ -126,6 +127,17 @@ def test_nothing_is_said_of_a_scale_that_was_given():
     content = metrics(LAYERS)
     content["config"]["scale"] = content["summary"]["scale"] = 2.0
     assert not any(line.startswith("scale") for line in shown(content))
+
+
+def test_a_rank_that_no_module_needs_is_said():
+    content = metrics(LAYERS)
+    content["config"]["rank"] = 1000
+    lines = shown(content, 400)
+    assert lines[0].startswith("12 modules, rank 32, ")
+    assert "rank: 32, the adapters' joint rank (rank=1000 would add zeros)" in lines
+    for plain in (32, "max"):
+        content["config"]["rank"] = plain
+        assert not any(line.startswith("rank:") for line in shown(content, 400))
 
 
 def test_the_page_is_named_where_there_is_one():
