@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lorafold.adapters import Adapter
 from lorafold.core_space import Layer
-from lorafold.metrics import Json, input_entry, peak_rss_mb
+from lorafold.metrics import Json, input_entry
+from lorafold.peak_memory import peak_rss_mb
 
 STAGES = ("files", "orthogonal", "general")  # whose averaging error is measured, in this order
 

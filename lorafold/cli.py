@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lorafold import __version__
 from lorafold.arguments import plain_folders, quoted
-from lorafold.ending import fail, mistakes_in_one_line
+from lorafold.ending import ends_as_programs_do, fail, mistakes_in_one_line, print_anywhere
 from lorafold.errors import LorafoldError
 from lorafold.options import CONF, suggest
+from lorafold.run_folder import withdraw_run
 from lorafold.sweep import ERROR, leave_error, threads_per_worker
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def resize(config: DictConfig) -> None:
         from lorafold.run_resize import resize as run_resize
 
         values = read(config, ResizeConfig)
-        run_resize(run, OneJob(values.settings(), values.adapters, values.output, values.threads))
+        run_resize(run, OneJob(values.settings(), values.adapters, values.output, values.overwrite, values.threads))
 
 
 def convert(config: DictConfig) -> None:
@@ -111,7 +112,7 @@ def convert(config: DictConfig) -> None:
         from lorafold.run_one import OneJob
 
         values = read(config, ConvertConfig)
-        run_convert(run, OneJob(values.settings(), values.adapters, values.output, values.threads))
+        run_convert(run, OneJob(values.settings(), values.adapters, values.output, values.overwrite, values.threads))
 
 
 def reproduce(config: DictConfig) -> None:
@@ -152,7 +153,12 @@ COMMANDS = {
 
 def main() -> None:
     """The entry point of the console script and of `python -m lorafold`."""
-    match sys.argv[1:]:
+    with ends_as_programs_do():
+        _answer(sys.argv[1:])
+
+
+def _answer(line: list[str]) -> None:
+    match line:
         case [] | ["-h" | "--help" | "help", *_]:
             print(_usage())
         case ["--version" | "-V", *_]:
@@ -193,6 +199,7 @@ def _run_of_a_task() -> Iterator[Run]:
 
     from lorafold.run import Run, cpu_threads  # here, for it imports torch
 
+    print_anywhere()  # a sweep's workers have their own standard output
     hydra = HydraConfig.get()
     alone = hydra.mode == RunMode.RUN
     folder = Path(hydra.runtime.output_dir)
@@ -200,12 +207,15 @@ def _run_of_a_task() -> Iterator[Run]:
     try:
         with cpu_threads(None if alone else threads_per_worker(hydra.launcher)):
             yield Run(folder, Path(hydra.runtime.cwd), list(hydra.overrides.task), alone)
+    except BrokenPipeError:
+        raise  # nobody reads any more: no failure of the run
     except Exception as error:
         if alone and not isinstance(error, LorafoldError):
             raise
         log.error("%s", error if isinstance(error, LorafoldError) else repr(error))
         log.debug("raised here", exc_info=True)
         if alone:
+            withdraw_run(folder)
             raise SystemExit(1) from None
         leave_error(folder, error)
 

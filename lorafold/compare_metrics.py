@@ -15,8 +15,9 @@ from lorafold.adapters import Adapter
 from lorafold.compare_pair import SIDES, Bools, ComparedBatch, Modules, Pair, modules_of, pair_of
 from lorafold.geometry import expected_phi
 from lorafold.groups import group_of, kind_of, labels
-from lorafold.metrics import Json, input_entry, peak_rss_mb
+from lorafold.metrics import Json, input_entry
 from lorafold.overlap_chance import Array, combined_p, sign_test
+from lorafold.peak_memory import peak_rss_mb
 from lorafold.reading import read_pair, shared_initialisation, verdict
 
 

@@ -36,6 +36,7 @@ class MergeConfig(Settings):
     score: Any = None  # what a run returns to the sweeper: phi, error, retained, parameters, or the evaluator's own
     tracker: str | None = None  # where the run is logged too: "mlflow"
     resume: bool = False  # leave out what is finished already in the folder of the run
+    overwrite: bool = False  # replace what is there already: the output, or an earlier run in the same folder
     threads: int | None = None  # of the CPU; None: leave them as they are, or in a sweep share them
 
     def settings(self) -> Settings:
@@ -83,6 +84,7 @@ class ResizeConfig(ResizeSettings):
 
     adapters: Any = "demo"  # a file or folder, or "demo": the first of the pair that lorafold ships
     output: str | None = None  # file or folder to write; None: resized[.safetensors] in the run's folder
+    overwrite: bool = False  # replace what is there already: the output, or an earlier run in the same folder
     threads: int | None = None  # of the CPU; None: leave them as they are
 
     def settings(self) -> ResizeSettings:
@@ -96,6 +98,7 @@ class ConvertConfig(ConvertSettings):
 
     adapters: Any = "demo"  # a file or folder, or "demo": the first of the pair that lorafold ships
     output: str | None = None  # file or folder to write; None: converted[.safetensors] in the run's folder
+    overwrite: bool = False  # replace what is there already: the output, or an earlier run in the same folder
     threads: int | None = None  # of the CPU; None: leave them as they are
 
     def settings(self) -> ConvertSettings:

@@ -19,8 +19,9 @@ from lorafold.adapters.names import Naming, namings, places
 from lorafold.convert_settings import ConvertSettings
 from lorafold.errors import LorafoldError
 from lorafold.inputs import load_all
-from lorafold.metrics import Json, input_entry, peak_rss_mb
+from lorafold.metrics import Json, input_entry
 from lorafold.options import suggest
+from lorafold.peak_memory import peak_rss_mb
 from lorafold.stopwatch import Stopwatch
 
 ACTIONS = ("kept", "renamed", "split", "fused")

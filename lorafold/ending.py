@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from lorafold.errors import LorafoldError
 
 
 @contextmanager
+def ends_as_programs_do() -> Iterator[None]:
+    """End with status 130 after Ctrl-C, and with 141 where the reader of a pipe has left, as `| head` does."""
+    print_anywhere()
+    try:
+        try:
+            yield
+        finally:
+            _flush()
+    except KeyboardInterrupt:
+        print("lorafold: interrupted; an output is there as a whole or not at all", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        _mute()
+        sys.exit(141)
+
+
+@contextmanager
 def mistakes_in_one_line() -> Iterator[None]:
-    """End the program as programs do, and with one line where Hydra would print many."""
+    """One line where Hydra would print many."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -34,15 +52,34 @@ def mistakes_in_one_line() -> Iterator[None]:
         if traceback_wanted or str(error) != "No trials are completed yet.":  # Optuna's words
             raise
         fail("every run of the search failed; error.txt in the folder of each says why")
-    except KeyboardInterrupt:
-        print("lorafold: interrupted; an output is there as a whole or not at all", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader left: `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
-        sys.exit(141)
 
 
 def fail(message: str) -> NoReturn:
     """Say what is wrong, and end with status 1."""
     print(f"lorafold: error: {message}", file=sys.stderr)
     sys.exit(1)
+
+
+def print_anywhere() -> None:
+    """Escape what the terminal or pipe has no character for, in a name or a formula, instead of failing there."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    """While it can still be said what is wrong; Python's own way, at its very end, is a complaint."""
+    try:
+        if sys.stdout is not None:  # as it is where it was closed, or under pythonw
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _mute()
+        fail(f"standard output cannot be written ({error.strerror})")
+
+
+def _mute() -> None:
+    """Or Python complains when it flushes what it still holds."""
+    with suppress(OSError, ValueError):  # no real file, in tests
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,8 +6,6 @@ b = modules, N = adapters.
 from __future__ import annotations
 
 import math
-import resource
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +16,7 @@ from torch import Tensor
 from lorafold.adapters import Adapter
 from lorafold.core_space import Layer
 from lorafold.measure import Measures
+from lorafold.peak_memory import peak_rss_mb
 from lorafold.solvers import Solution
 
 Json = dict[str, Any]
@@ -48,12 +47,6 @@ def merge_metrics(
         "summary": _summary(modules, len(inputs), seconds),
         "modules": modules,
     }
-
-
-def peak_rss_mb() -> float:
-    """The largest resident set of this process so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _modules(batch: MergedBatch) -> list[Json]:

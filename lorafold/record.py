@@ -6,7 +6,6 @@ import json
 import math
 import os
 import platform
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,15 +17,17 @@ import torch
 import yaml
 
 import lorafold
-from lorafold.adapters.atomic import staged
+from lorafold.adapters.atomic import write_text
+from lorafold.shell import command_line
 
 _PACKAGES = ("torch", "geoopt", "safetensors", "numpy", "hydra-core")
 
 _HEADER = """\
 # Every setting of a run of `lorafold {command}`, resolved. To repeat it:
 #
-#     python -m lorafold {command} -cd {folder} -cn resolved
+#     {line}
 """
+_NO_LINE = "python -m lorafold COMMAND -cd FOLDER -cn resolved, from another place: no shell takes the name of this one"
 _OUTPUT = "#\n# output is left open, so that a repetition writes into its own folder{wrote}.\n"
 
 
@@ -57,18 +58,13 @@ def write_resolved(path: Path, command: str, config: Mapping[str, Any]) -> None:
 
     The group files are not in its defaults: a repetition takes the options from here.
     """
-    header = _HEADER.format(command=command, folder=shlex.quote(str(path.parent)))
+    words = ("python", "-m", "lorafold", command, "-cd", str(path.parent), "-cn", "resolved")
+    header = _HEADER.format(command=command, line=command_line(words) or _NO_LINE)
     content = {"defaults": [f"{command}_schema", "runtime", "_self_"], **config}
     if "output" in config:
         content["output"] = None
         header += _OUTPUT.format(wrote=f"; this run wrote {config['output']}" if config["output"] else "")
     write_text(path, header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one step."""
-    with staged(path) as scratch:
-        scratch.write_text(text, encoding="utf-8")
 
 
 def _json(value: Any, indent: int | None = None) -> str:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
-from lorafold.metrics import Json, input_entry, peak_rss_mb
+from lorafold.metrics import Json, input_entry
+from lorafold.peak_memory import peak_rss_mb
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from lorafold.adapters import FORMATS, Adapter, save
+from lorafold.adapters import save
 from lorafold.adapters.fingerprint import fingerprint, unchanged
 from lorafold.adapters.foreign import remote
 from lorafold.adapters.metadata import signed
@@ -25,6 +25,7 @@ from lorafold.merge import MergeResult
 from lorafold.merge import merge as merge_adapters
 from lorafold.merge_page import try_merge_page
 from lorafold.options import choice
+from lorafold.output import check_output, output_path
 from lorafold.plan import make_plan
 from lorafold.record import environment, write_json, write_resolved
 from lorafold.report.progress import progress_bar
@@ -86,6 +87,7 @@ class MergeJob:
         evaluator: package.module:function, called with the path of the merged adapter; see `find_evaluator`.
         tracker: where settings and figures are logged beside `metrics.json`; see `find_tracker`.
         resume: leave a finished run of the same settings in the run's folder as it is.
+        overwrite: whether there may be something at `output` already.
         threads: of the CPU; None: leave them as they are.
     """
 
@@ -96,6 +98,7 @@ class MergeJob:
     evaluator: str | None = None
     tracker: str | None = None
     resume: bool = False
+    overwrite: bool = False
     threads: int | None = None
 
 
@@ -118,14 +121,15 @@ def merge(run: Run, job: MergeJob) -> dict[str, Any]:
             print(f"{' '.join(run.overrides)}: finished already -> {near(str(run.folder))}")
             sweep_up(run.folder)
             return done
+        read: list[str | Path] = [*paths, *filter(None, [job.settings.base])]
+        check_output(run.base, job.output, job.overwrite, read)
         judge = find_evaluator(job.evaluator, run.base) if job.evaluator else None
         track = find_tracker(job.tracker) if job.tracker else None
         clear(run.folder)
         result, hashes = _merge(paths, job.settings, run.alone)
     merged = perf_counter()
-    read: list[str | Path] = [*paths, *filter(None, [job.settings.base])]
     adapter = signed(result.adapter, "merge", metrics["config"], hashes)
-    target = save(adapter, _target(run, job, adapter), forbid=read)
+    target = save(adapter, output_path(run.folder, run.base, job.output, "merged", adapter.format), forbid=read)
     written = perf_counter()
     metrics |= {"output": {"path": str(target), "format": adapter.format}, **result.metrics()}
     metrics["inputs"] = hashed(metrics["inputs"], hashes)
@@ -222,12 +226,6 @@ def _config(job: MergeJob, paths: Sequence[Path]) -> dict[str, Any]:
 def _merge(paths: Sequence[Path], settings: Settings, watched: bool) -> tuple[MergeResult, list[str]]:
     with progress_bar(watched) as progress:
         return with_fingerprints(paths, lambda: merge_adapters(paths, settings, progress=progress))
-
-
-def _target(run: Run, job: MergeJob, adapter: Adapter) -> Path:
-    if job.output is not None:
-        return run.base / Path(job.output).expanduser()
-    return run.folder / ("merged" if FORMATS[adapter.format].companions else "merged.safetensors")
 
 
 def _tell(run: Run, metrics: Mapping[str, Any]) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from lorafold.adapters import FORMATS, save
+from lorafold.adapters import save
 from lorafold.adapters.metadata import signed
 from lorafold.errors import LorafoldError
+from lorafold.output import check_output, output_path
 from lorafold.record import write_json, write_resolved
 from lorafold.report.terminal import near
 from lorafold.run import Run, adapter_paths, cpu_threads, hashed, opening, with_fingerprints
@@ -29,12 +30,14 @@ class OneJob:
         settings: `ConvertSettings` or `ResizeSettings`.
         adapters: a path, alone or in a list, or "demo": the first of the pair that lorafold ships.
         output: where to write the adapter; None: in the run's folder.
+        overwrite: whether there may be something at `output` already.
         threads: of the CPU; None: leave them as they are.
     """
 
     settings: Any
     adapters: Any = "demo"
     output: str | None = None
+    overwrite: bool = False
     threads: int | None = None
 
 
@@ -62,13 +65,14 @@ def rewrite(run: Run, job: OneJob, to: Rewriting) -> dict[str, Any]:
     start = perf_counter()
     path, job = adapter_path(job.adapters, run.base), run.located(job)
     to.check(job.settings)
+    read = [path, *([Path(job.settings.base)] if job.settings.base else [])]
+    check_output(run.base, job.output, job.overwrite, read)
     with cpu_threads(job.threads):
         metrics = opening(to.command, run, _config(job, path), torch.device("cpu"))
         result, hashes = with_fingerprints([path], lambda: to.change(path, job.settings))
     changed = perf_counter()
-    read = [path, *([Path(job.settings.base)] if job.settings.base else [])]
     adapter = signed(result.adapter, to.command, metrics["config"], hashes)
-    target = save(adapter, output_path(run, job.output, to.stem, adapter.format), forbid=read)
+    target = save(adapter, output_path(run.folder, run.base, job.output, to.stem, adapter.format), forbid=read)
     written = perf_counter()
     metrics |= {"output": {"path": str(target), "format": adapter.format}, **result.metrics()}
     metrics["inputs"] = hashed(metrics["inputs"], hashes)
@@ -108,10 +112,3 @@ def adapter_path(adapters: Any, base: Path) -> Path:
             remedy="For a run for each of them write 'adapters=[a],[b]' and add -m.",
         )
     return paths[0]
-
-
-def output_path(run: Run, output: str | None, stem: str, form: str) -> Path:
-    """What the user named, else a file or folder, whichever the format is, in the run's folder."""
-    if output is not None:
-        return run.base / Path(output).expanduser()
-    return run.folder / (stem if FORMATS[form].companions else f"{stem}.safetensors")

@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from lorafold.adapters.atomic import write_text
 from lorafold.errors import LorafoldError
-from lorafold.record import write_resolved, write_text
+from lorafold.record import write_resolved
+from lorafold.report.console import Console
 from lorafold.report.terminal import near
 from lorafold.run import MergeJob, Run, adapter_paths, merge
 

@@ -56,7 +56,7 @@ def leave_error(folder: Path, error: Exception) -> None:
     clear(folder)
     known = isinstance(error, LorafoldError)
     text = f"{error}\n" if known else "".join(traceback.format_exception(error))
-    (folder / ERROR).write_text(text, encoding="utf-8")
+    (folder / ERROR).write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def failures(sweep: Path) -> dict[Path, str]:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from lorafold.adapters.locks import claim, claim_left, discard, one_at_a_time
 
 _SCRATCH = ".lorafold-"
 
@@ -28,23 +24,28 @@ def staged(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.parent / f"{_SCRATCH}{secrets.token_hex(8)}"
-    with _locked(target.parent):
+    with one_at_a_time(target.parent):
         _clean(target)
         scratch.mkdir()
-        lock = _lock(scratch, wait=True)
+        lock = claim(scratch)
     try:
         yield scratch / "new"
         for path in scratch.rglob("*"):
             _sync(path)
-        with _locked(target.parent):
+        with one_at_a_time(target.parent):
             if target.is_dir():
                 _exchange(scratch / "new", target, scratch / "old")
             else:
                 (scratch / "new").replace(target)
         _sync(target.parent)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        _unlock(lock)
+        discard(scratch, lock)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in one step, with the same bytes on every system; names of files may hold what is no Unicode."""
+    with staged(path) as scratch:
+        scratch.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _clean(target: Path) -> None:
@@ -54,41 +55,11 @@ def _clean(target: Path) -> None:
     written was complete, and the name must not be lost.
     """
     for scratch in target.parent.glob(f"{_SCRATCH}*"):
-        lock = _lock(scratch, wait=False)
+        lock = claim_left(scratch)
         if lock is not None:
             if (scratch / "old").exists() and (scratch / "new").exists() and not target.exists():
                 (scratch / "new").replace(target)
-            shutil.rmtree(scratch, ignore_errors=True)
-            _unlock(lock)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time, where the system can lock folders."""
-    lock = _lock(folder, wait=True)
-    try:
-        yield
-    finally:
-        _unlock(lock)
-
-
-def _lock(folder: Path, *, wait: bool) -> int | None:
-    """An open descriptor that holds the lock; None where another one does, or the system cannot lock folders."""
-    if fcntl is None:
-        return None
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except OSError:
-            os.close(descriptor)
-    return None
-
-
-def _unlock(lock: int | None) -> None:
-    if lock is not None:
-        os.close(lock)
+            discard(scratch, lock)
 
 
 def _exchange(new: Path, target: Path, old: Path) -> None:

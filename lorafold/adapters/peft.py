@@ -73,7 +73,7 @@ def _parts(module: Module, biased: bool) -> Iterator[tuple[str, Tensor]]:
 def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
     path.mkdir()
     config = json.dumps(export_config(adapter), indent=2, sort_keys=True)
-    (path / CONFIG_NAME).write_text(config, encoding="utf-8")
+    (path / CONFIG_NAME).write_text(config, encoding="utf-8", newline="\n")
     write_tensors(path / TENSORS_NAME, tensors, {**adapter.metadata, "format": "pt"})
 
 

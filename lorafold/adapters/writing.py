@@ -37,7 +37,7 @@ def save(adapter: Adapter, path: str | Path, *, forbid: Collection[str | Path] =
     form = FORMATS[adapter.format]
     _check_modules(adapter, target)
     _check_kind(form, target)
-    _check_not_input(target, forbid)
+    check_not_input(target, forbid)
     tensors = form.tensors(adapter)
     check_tensors(tensors, target, "The merged numbers are too large for the dtype: save as float32 or bfloat16.")
     try:
@@ -45,7 +45,9 @@ def save(adapter: Adapter, path: str | Path, *, forbid: Collection[str | Path] =
             form.write(adapter, tensors, scratch)
     except OSError as error:
         raise LorafoldError(
-            f"cannot be written ({error})", path=target, remedy="Check free space and permissions."
+            f"cannot be written ({error})",
+            path=target,
+            remedy="Check free space and permissions; Windows replaces no file whose tensors are still in use.",
         ) from error
     return target
 
@@ -94,7 +96,8 @@ def _look(target: Path) -> tuple[set[str] | None, bool]:
         raise LorafoldError(f"cannot be looked into ({error})", path=target, remedy="Check permissions.") from error
 
 
-def _check_not_input(target: Path, forbid: Collection[str | Path]) -> None:
+def check_not_input(target: Path, forbid: Collection[str | Path]) -> None:
+    """Refuse an output that is one of the inputs, by whatever name."""
     for name in forbid:
         path = Path(name).expanduser()
         if _overwrites(target, path):

@@ -10,10 +10,10 @@ from math import fsum, sqrt
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from lorafold.groups import group_of, labels
+from lorafold.report.console import Console
 from lorafold.report.terminal import near
 
 Metrics = Mapping[str, Any]  # of a run, of a pair or of one module

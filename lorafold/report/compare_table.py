@@ -10,11 +10,11 @@ from math import prod, sqrt
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from lorafold.groups import group_of, labels
 from lorafold.reading import AGREEING, APART, DOUBT, OPPOSING, UNSIGNED
+from lorafold.report.console import Console
 from lorafold.report.terminal import SIDES, near
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, of a pair or of one module

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
-
+from lorafold.report.console import Console
 from lorafold.report.terminal import near
 
 Metrics = Mapping[str, Any]  # of a run, or of one layer

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from math import fsum, sqrt
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from lorafold.report.console import Console
 from lorafold.report.parts import amount, by_part, plain_table, span
 from lorafold.report.terminal import near
 

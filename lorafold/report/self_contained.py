@@ -15,8 +15,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from lorafold.adapters.atomic import staged
-
 
 def self_contained(
     template: Path, styles: Sequence[str], scripts: Sequence[Path], title: str, content: Mapping[str, Any], **parts: str
@@ -42,12 +40,6 @@ def self_contained(
         script_hash=_hash(script),
         data=embedded(content),
     )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a page in one step: the file is there as a whole or not at all."""
-    with staged(path) as scratch:
-        scratch.write_text(text, encoding="utf-8", newline="\n")  # other line ends would change the hashes
 
 
 def embedded(content: Mapping[str, Any]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lorafold.report.console import Console
 from lorafold.report.parts import amount, plain_table, printable
 from lorafold.report.terminal import near
 from lorafold.sweep_report import Sweep, words

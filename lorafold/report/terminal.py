@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from lorafold.groups import group_of, labels
+from lorafold.report.console import Console
 from lorafold.settings import CHOSEN
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, or of one module

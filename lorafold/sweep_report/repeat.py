@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lorafold.shell import command_line
 from lorafold.sweep_report.untrusted import mapping, texts
 
 _PROGRAM = ("python", "-m", "lorafold")
 
 
 def repeat_command(folder: Path, metrics: Mapping[str, Any]) -> str | None:
-    """For a POSIX shell; None where it would not be safe or not be complete.
+    """For the shell of this system; None where it would not be safe or not be complete.
 
-    Every word is quoted: what it is made of may come from a stranger. Characters that cannot be seen could fool who
-    pastes the line, so there is none with them.
+    Every word is quoted: what it is made of may come from a stranger.
     """
     command = metrics.get("command")
     if not isinstance(command, str) or not re.fullmatch("[a-z]+", command):
@@ -29,5 +28,4 @@ def repeat_command(folder: Path, metrics: Mapping[str, Any]) -> str | None:
         arguments = texts(asked)
     else:
         return None
-    line = shlex.join([*_PROGRAM, command, *arguments])
-    return line if line.isprintable() else None
+    return command_line([*_PROGRAM, command, *arguments])

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lorafold.adapters.atomic import write_text
 from lorafold.report.page.grids import Grids
 from lorafold.report.page.payload import payload
-from lorafold.report.self_contained import self_contained, write_text
+from lorafold.report.self_contained import self_contained
 
 _HERE = Path(__file__).resolve().parent
 _STYLES = ("page", "figures")

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
+from lorafold.adapters.atomic import write_text
 from lorafold.report.drawing import inline_svg
 from lorafold.report.drawing.inks import stylesheet
 from lorafold.report.drawing.svg import clean
-from lorafold.report.self_contained import self_contained, write_text
+from lorafold.report.self_contained import self_contained
 from lorafold.report.sweep_page.figures import Figure, figures
 from lorafold.report.sweep_page.payload import payload
 from lorafold.sweep_report import Problem, Sweep

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lorafold.adapters.atomic import write_text
 from lorafold.report.drawing import Picture, svg_file
 from lorafold.report.drawing.png import png_available, write_png
-from lorafold.report.self_contained import write_text
 from lorafold.report.sweep_page.figures import figures
 from lorafold.report.sweep_page.heat import heat_picture
 from lorafold.sweep_report import Sweep
