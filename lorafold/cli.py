@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lorafold import __version__
 from lorafold.arguments import plain_folders, quoted
-from lorafold.ending import ends_as_programs_do, fail, mistakes_in_one_line, print_anywhere
+from lorafold.ending import ends_as_programs_do, fail, mistakes_in_one_line, print_anywhere, reader_left
 from lorafold.errors import LorafoldError
 from lorafold.options import CONF, suggest
 from lorafold.run_folder import withdraw_run
@@ -208,7 +208,7 @@ def _run_of_a_task() -> Iterator[Run]:
         with cpu_threads(None if alone else threads_per_worker(hydra.launcher)):
             yield Run(folder, Path(hydra.runtime.cwd), list(hydra.overrides.task), alone)
     except BrokenPipeError:
-        raise  # nobody reads any more: no failure of the run
+        reader_left()  # no failure of the run
     except Exception as error:
         if alone and not isinstance(error, LorafoldError):
             raise

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import ENOSPC
 from typing import NoReturn
 
 from lorafold.errors import LorafoldError
@@ -20,13 +21,24 @@ def ends_as_programs_do() -> Iterator[None]:
         try:
             yield
         finally:
-            _flush()
+            if sys.stdout is not None:  # as it is where it was closed, or under pythonw
+                sys.stdout.flush()  # while it can still be said what is wrong
     except KeyboardInterrupt:
         print("lorafold: interrupted; an output is there as a whole or not at all", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
+        reader_left()
+    except OSError as error:
+        if error.errno != ENOSPC:
+            raise
         _mute()
-        sys.exit(141)
+        fail("no space left on the disk, or where standard output leads")
+
+
+def reader_left() -> NoReturn:
+    """End where nobody reads any more what is printed."""
+    _mute()
+    sys.exit(141)
 
 
 @contextmanager
@@ -65,18 +77,6 @@ def print_anywhere() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _flush() -> None:
-    """While it can still be said what is wrong; Python's own way, at its very end, is a complaint."""
-    try:
-        if sys.stdout is not None:  # as it is where it was closed, or under pythonw
-            sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _mute()
-        fail(f"standard output cannot be written ({error.strerror})")
 
 
 def _mute() -> None:

@@ -35,8 +35,8 @@ def check_output(base: Path, output: str | None, overwrite: bool, read: Collecti
     if not output.strip():
         raise LorafoldError(f"output={output!r}, expected a name", remedy="Leave it out for one in the run's folder.")
     target = base / Path(output).expanduser()
-    check_not_input(target, read)
     try:
+        check_not_input(target, read)
         _check_place(target, overwrite)
     except OSError as error:
         raise LorafoldError(
@@ -49,9 +49,11 @@ def _check_place(target: Path, overwrite: bool) -> None:
         raise LorafoldError("exists already", path=target, remedy="Write overwrite=true, or choose another output.")
     around = next(folder for folder in target.parents if folder.exists())
     if not around.is_dir():
-        raise LorafoldError(f"{around} is a file, expected a folder", path=target, remedy="Choose another output.")
+        raise LorafoldError(f"cannot be written ({around} is a file)", path=target, remedy="Choose another output.")
     if not os.access(around, os.W_OK):
-        raise LorafoldError(f"no permission to write in {around}", path=target, remedy="Choose another output.")
+        raise LorafoldError(
+            f"cannot be written (Permission denied: {around})", path=target, remedy="Choose another output."
+        )
 
 
 def _holds_anything(target: Path) -> bool:

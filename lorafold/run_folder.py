@@ -48,7 +48,7 @@ def open_sweep(folder: Path, task: Mapping[str, Any]) -> None:
     if output is not None and "${" not in output:
         raise LorafoldError(
             f"output={output!r} in a sweep, where every run would write it",
-            remedy="Leave it out for one in each run's folder, or name what differs: 'output=rank_${rank}.safetensors'.",
+            remedy="Leave it out for one in each run's folder, or name what differs: 'output=r${rank}.safetensors'.",
         )
     _check_unused(folder, chain.from_iterable(map(folder.rglob, _RECORDS)), task, "hydra.sweep.dir")
     _make(folder, "hydra.sweep.dir")

@@ -199,12 +199,15 @@ def test_a_mistake_is_one_line(arguments, words, tmp_path):
     assert words in line
 
 
+REWRITING = ("adapters", "base", "input_rank", "output", "overwrite", "threads")
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
         ("inspect", {"adapters", "csv", "threads"}),
-        ("resize", {"adapters", "rank", "energy", "ratio", "parameters", "base", "input_rank", "output", "threads"}),
-        ("convert", {"adapters", "format", "base", "input_rank", "output", "threads"}),
+        ("resize", {"energy", "ratio", "parameters", "rank", *REWRITING}),
+        ("convert", {"format", *REWRITING}),
     ],
 )
 def test_the_settings(name, settings):

@@ -36,8 +36,8 @@ def show(sweep: Sweep, files: Sequence[Path], console: Console | None = None) ->
 
 
 def one_line(sweep: Sweep) -> str:
-    """How many runs there are, and how many have no result."""
-    counts = ((sweep.count(status), status) for status in STATUSES)
+    """How many runs there are, how many have no result, and what is left out."""
+    counts = [*((sweep.count(status), status) for status in STATUSES), (sweep.left_out, "of other commands left out")]
     return ", ".join([f"{len(sweep.runs)} finished", *(f"{count} {status}" for count, status in counts if count)])
 
 

@@ -12,10 +12,11 @@ from lorafold.errors import LorafoldError
 from lorafold.sweep_report.folders import METRICS, Folders, find
 from lorafold.sweep_report.run import SweepRun, read_run
 from lorafold.sweep_report.settings import differing
-from lorafold.sweep_report.unfinished import asked_for, error_left, leaves_metrics, not_begun
+from lorafold.sweep_report.unfinished import asked_for, command_of, error_left, not_begun
 from lorafold.sweep_report.untrusted import Unreadable
 
 STATUSES = FAILED, UNFINISHED, NOT_BEGUN = "failed", "unfinished", "not begun"
+_NO_MERGES = ("compare", "align", "inspect", "resize", "convert", "reproduce", "report")
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All runs below some folders, in natural order of their paths."""
+    """All merges below some folders, in natural order of their paths.
+
+    Args:
+        runs: that are finished.
+        problems: those without a result.
+        left_out: how many folders other commands have left, earlier reports not counted.
+    """
 
     runs: tuple[SweepRun, ...]
     problems: tuple[Problem, ...] = ()
+    left_out: int = 0
 
     @cached_property
     def differing(self) -> list[str]:
@@ -68,24 +76,34 @@ class Sweep:
 
 
 def read_sweep(roots: Sequence[Path]) -> Sweep:
-    """Read every `metrics.json` below the folders, and what is left of the runs that have none.
+    """Read every `metrics.json` of a merge below the folders, and what is left of the merges that have none.
 
     Args:
         roots: folders, or `metrics.json` files themselves.
 
     Raises:
-        LorafoldError: a path that does not exist, or folders without a single run.
+        LorafoldError: a path that does not exist, or folders without a single merge.
     """
     folders = find([_folder(root) for root in roots])
-    runs, problems = _read(folders)
-    problems += [_unfinished(folder) for folder in folders.begun if leaves_metrics(folder)]
+    finished, broken = _read(folders)
+    runs = _merges(finished)
+    begun = [(folder, command_of(folder)) for folder in folders.begun]
+    problems = broken + [_unfinished(folder) for folder, command in begun if command not in _NO_MERGES]
     problems += [Problem(NOT_BEGUN, sweep, asked) for sweep in folders.sweeps for asked in not_begun(sweep)]
+    left_out = len(finished) - len(runs) + sum(command in _NO_MERGES[:-1] for _, command in begun)
     if not runs and not problems:
+        rest = f"but {left_out} folders of other commands" if left_out else f"no folder there has a {METRICS}"
         raise LorafoldError(
-            f"no run below {', '.join(str(root) for root in roots)}: no folder there has a {METRICS}",
+            f"no merge below {', '.join(str(root) for root in roots)}: {rest}",
             remedy="Name the folder of a sweep, such as outputs/merge/multirun/DATE/TIME.",
         )
-    return Sweep(tuple(runs), tuple(problems))
+    return Sweep(tuple(runs), tuple(problems), left_out)
+
+
+def _merges(runs: Sequence[SweepRun]) -> list[SweepRun]:
+    """Without what other commands left, and without the merges inside, which are repetitions of others."""
+    left_out = {run.folder for run in runs if run.command in _NO_MERGES}
+    return [run for run in runs if not {run.folder, run.folder.parent} & left_out]
 
 
 def _folder(root: Path) -> Path:

@@ -11,15 +11,13 @@ from typing import Any
 from lorafold.sweep import ERROR
 from lorafold.sweep_report.untrusted import mapping, number, read_yaml, texts
 
-_COMMANDS = ("merge", "compare", "align", "resize", "convert", "reproduce")  # those that leave a metrics.json
 _LOG_LINE = re.compile(r"\[\d{4}-[^\]]*\]\[[^\]]*\]\[([A-Z]+)\] - (.*)", re.DOTALL)
 _TAIL = 16_384  # bytes of a log or an error
 
 
-def leaves_metrics(folder: Path) -> bool:
-    """Whether a result is to be expected there: not after a report."""
-    name = _job(folder).get("name")
-    return name is None or name in _COMMANDS
+def command_of(folder: Path) -> str:
+    """What began there; unknown if nothing says so."""
+    return str(_job(folder).get("name") or "unknown")
 
 
 def asked_for(folder: Path) -> str:

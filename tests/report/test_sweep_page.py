@@ -128,11 +128,10 @@ def test_where_a_run_is_between_two_adapters(tmp_path, weights, share):
     ("runs", "empty"),
     [
         ([metrics()], {"ranks"}),
-        ([{"command": "compare"}], {"size", "path", "ranks"}),
         ([{}], {"size", "path", "ranks"}),
         ([metrics(evaluation={"loss": -1e-9}), metrics(rank=8, evaluation={"loss": 3e5})], set()),
     ],
-    ids=["one run", "another command", "nothing in it", "evaluated"],
+    ids=["one run", "nothing in it", "evaluated"],
 )
 def test_there_is_a_page_whatever_there_is(tmp_path, runs, empty):
     sweep = sweep_of(tmp_path, runs)

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from lorafold.errors import LorafoldError
+from lorafold.report.sweep_table import one_line
 from lorafold.sweep_report import read_sweep
 from lorafold.sweep_report.choose import choose
 from tests.report.sweep_samples import begin, grid, leave, metrics, multirun, sweep_of
@@ -109,9 +110,24 @@ def test_another_sweeper_chooses_as_it_goes(tmp_path):
     assert read_sweep([tmp_path]).problems == ()
 
 
+def test_merges_alone_are_in_it_and_the_rest_is_counted(tmp_path):
+    leave(begin(tmp_path / "merge"), metrics())
+    leave(begin(tmp_path / "compare", command="compare"), {"command": "compare"})
+    begin(tmp_path / "inspect", command="inspect")
+    begin(tmp_path / "report", command="report")
+    again = leave(begin(tmp_path / "reproduce", command="reproduce"), {"command": "reproduce"}) / "again"
+    leave(again, metrics())
+    sweep = read_sweep([tmp_path])
+    assert [run.folder.name for run in sweep.runs] == ["merge"]
+    assert (sweep.problems, sweep.left_out) == ((), 4)
+    assert one_line(sweep) == "1 finished, 4 of other commands left out"
+    with pytest.raises(LorafoldError, match=r"no merge below .*: but 1 folders of other commands"):
+        read_sweep([tmp_path / "compare"])
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("nope", "no such folder"), ("file", "not a folder"), ("empty", "no run below")],
+    [("nope", "no such folder"), ("file", "not a folder"), ("empty", "no merge below")],
 )
 def test_mistakes(tmp_path, name, words):
     (tmp_path / "file").touch()

@@ -60,7 +60,7 @@ class Scene:
     def merge(self) -> None:
         """In this process."""
         settings = Settings(rank=2, solver="alternating")
-        job = MergeJob(settings, self.adapters, output=str(self.target), page=False)
+        job = MergeJob(settings, self.adapters, output=str(self.target), overwrite=True, page=False)
         run.merge(Run(self.folder / "run", self.folder, alone=False), job)
 
     def killed(self, random: Random) -> str:

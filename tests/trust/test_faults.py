@@ -23,7 +23,7 @@ from lorafold import run
 from lorafold.adapters import Adapter, load, save
 from lorafold.adapters.atomic import staged
 from lorafold.adapters.registry import FORMATS
-from lorafold.adapters.writing import _check_kind, _check_not_input
+from lorafold.adapters.writing import _check_kind, check_not_input
 from lorafold.errors import LorafoldError
 from lorafold.run import MergeJob, Run
 from lorafold.settings import Settings
@@ -137,7 +137,9 @@ def test_no_descriptor_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["/proc/m.safetensors", "/proc/self/m.safetensors", "/dev/null/m.safetensors"])
 def test_a_place_that_cannot_be_written_to(tmp_path: Path, place: str) -> None:
     """Not by root either."""
-    with pytest.raises(LorafoldError, match=rf"^{place}: cannot be written.*Check free space and permissions"):
+    with pytest.raises(
+        LorafoldError, match=rf"^{place}: cannot be written"
+    ):
         merge(tmp_path, pair(tmp_path), Path(place))
     assert not traces(tmp_path)
 
@@ -249,7 +251,7 @@ def test_a_folder_that_another_run_exchanges_is_still_a_folder(tmp_path: Path) -
     try:
         for _ in range(3000):
             _check_kind(FORMATS["peft"], target)
-            _check_not_input(target, [tmp_path / "other"])
+            check_not_input(target, [tmp_path / "other"])
     finally:
         stop.set()
         thread.join()
