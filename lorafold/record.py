@@ -109,4 +109,5 @@ def _git(root: Path) -> dict[str, Any] | None:
 
 def _git_says(root: Path, *arguments: str) -> str:
     command = ("git", "-C", str(root), *arguments)
-    return subprocess.run(command, capture_output=True, check=True, text=True, timeout=10).stdout
+    said = subprocess.run(command, capture_output=True, check=True, encoding="utf-8", errors="replace", timeout=10)
+    return said.stdout

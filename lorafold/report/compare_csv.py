@@ -18,7 +18,7 @@ def write_csv(path: Path, metrics: Mapping[str, Any]) -> None:
     distances = list(metrics["config"]["distances"])
     sides = [f"{side}_{column}" for side in SIDES for column in (*_SIDE, *distances)]
     header = ["name", "group", "kind", "m", "n", "first", "second", "cosine", "norm_ratio", *sides]
-    with staged(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as stream:
+    with staged(path) as scratch, scratch.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
         writer.writerows(_rows(metrics))

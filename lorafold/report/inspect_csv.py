@@ -15,7 +15,7 @@ _COLUMNS = ("layer", "kind", "rank", "alpha", "scale", "dtype", "norm", "spectra
 
 def write_csv(path: Path, adapters: Sequence[Mapping[str, Any]]) -> None:
     """Write the table in one step; an empty cell is undefined."""
-    with staged(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as stream:
+    with staged(path) as scratch, scratch.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)
         writer.writerow(["adapter", "name", "part", "number", "m", "n", *_COLUMNS])
         for adapter in adapters:

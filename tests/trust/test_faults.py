@@ -137,9 +137,7 @@ def test_no_descriptor_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["/proc/m.safetensors", "/proc/self/m.safetensors", "/dev/null/m.safetensors"])
 def test_a_place_that_cannot_be_written_to(tmp_path: Path, place: str) -> None:
     """Not by root either."""
-    with pytest.raises(
-        LorafoldError, match=rf"^{place}: cannot be written"
-    ):
+    with pytest.raises(LorafoldError, match=rf"^{place}: cannot be written"):
         merge(tmp_path, pair(tmp_path), Path(place))
     assert not traces(tmp_path)
 
