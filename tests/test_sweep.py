@@ -9,7 +9,15 @@ import pytest
 from lorafold.errors import LorafoldError
 from lorafold.sweep import clear, failures, finished, leave_error, summary_of_failures, threads_per_worker
 
-CONFIG = {"adapters": ["/a"], "rank": 4, "weights": [0.7, 0.3], "solver": {"tol": 1e-5}, "page": True, "threads": 2}
+CONFIG = {
+    "adapters": ["/a"],
+    "rank": 4,
+    "seed": 0,
+    "weights": [0.7, 0.3],
+    "solver": {"tol": 1e-5},
+    "page": True,
+    "threads": 2,
+}
 HASHES = ["1" * 64, "2" * 64]
 
 
@@ -35,7 +43,9 @@ def test_what_changes_no_result_makes_no_other_run(folder, change):
     assert finished(folder, {**CONFIG, **change}, HASHES)
 
 
-@pytest.mark.parametrize("change", [{"rank": 8}, {"weights": [0.3, 0.7]}, {"solver": {"tol": 1e-6}}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"rank": 8}, {"seed": 1}, {"weights": [0.3, 0.7]}, {"solver": {"tol": 1e-6}}], ids=str
+)
 def test_other_settings_are_another_run(folder, change):
     assert finished(folder, {**CONFIG, **change}, HASHES) is None
 
