@@ -40,7 +40,8 @@ def without_unix() -> None:
 def in_use(path: Any) -> bool:
     """Whether this process has the file, or one below the folder, open or mapped."""
     whole = os.path.realpath(path)
-    mapped = [line.split(maxsplit=5)[5] for line in Path("/proc/self/maps").open(encoding="utf-8") if "/" in line]
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+    mapped = [line.split(maxsplit=5)[5] for line in maps.splitlines() if "/" in line]
     links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     names = [*map(str.strip, mapped), *(str(link.readlink()) for link in links)]
     return any(name == whole or name.startswith(f"{whole}/") for name in names)

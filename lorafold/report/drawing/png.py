@@ -61,7 +61,8 @@ def _draw(axes: Any, shape: Line | Area | Mark | Words, layer: int) -> None:
         case Words():
             font = {"fontsize": shape.size * _POINTS, "fontweight": "bold" if shape.bold else "normal"}
             style = {"color": _colour(shape.ink), "ha": _ANCHORS[shape.anchor], "va": "baseline", "zorder": layer}
-            axes.text(shape.x, shape.y, shape.text, parse_math=False, **font, **style)
+            text = shape.text.encode(errors="replace").decode()  # paths may hold what is no Unicode
+            axes.text(shape.x, shape.y, text, parse_math=False, **font, **style)
 
 
 def _colour(ink: str) -> str:
