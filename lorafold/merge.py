@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -29,10 +29,13 @@ from lorafold.plan import Plan, make_plan
 from lorafold.prepare import gains, scaled, truncated
 from lorafold.scales import Scale, joined, of_a_sum
 from lorafold.settings import Settings
+from lorafold.stages import Progress, Stage
 from lorafold.stopwatch import Stopwatch
 from lorafold.underflow import warn_of_underflow
 
-Progress = Callable[[str, int, int], None]
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
 # Modules per piece of work: more are held in memory at once, fewer cost more calls for the same arithmetic.
 _MOST = {"cpu": 48, "cuda": 4096}
 
@@ -72,7 +75,7 @@ def merge(
     Args:
         adapters: files, folders or adapters in memory, of one base model.
         settings: see `Settings`.
-        progress: called as progress(stage, done, total), in modules.
+        progress: called as progress(stage, modules through it, modules in all); see `Stage`.
         changes: fields of `Settings` to replace, e.g. rank=16, objective="geodesic".
 
     Raises:
@@ -82,6 +85,7 @@ def merge(
     check_list(adapters)
     chosen = replace(settings or Settings(), **changes)
     plan = make_plan(chosen, len(adapters))
+    tell = progress or _unheard
     if isinstance(chosen.weights, Sequence) and not isinstance(chosen.weights, str):
         warn_of_weights(plan.weights.default, plan)
     with clock("read"):
@@ -98,16 +102,16 @@ def merge(
     dtype = plan.dtype or template(layers[0].name, inputs).up.dtype
     with non_finite_named(inputs):
         with clock("merge"):
-            done = list(_merge_layers(layers, plan, progress))
+            done = list(_merge_layers(layers, plan, tell))
             scale = _chosen_scale(plan.rescale, plan.core.name, done) if plan.rescale else plan.scale
             gain = scale if plan.rescale else 1.0  # a scale that was given is in what is lifted
-            factors, reports = _lift_layers(done, gain, plan, dtype)
+            factors, reports = _lift_layers(done, gain, plan, dtype, tell)
         merged = _assembled(ready, plan, scale, {layer.name: factors[layer.name] for layer in layers})
     warn_of_underflow([*merged.modules.values()], _norms(done, gain))
     del done, factors
     if plan.rank:
         most = joint if chosen.core_rank in (None, "max") else min(joint, chosen.core_rank)
-        kept_at = partial(_kept_at, layers=layers, plan=plan, same=chosen.core_rank is None)
+        kept_at = partial(_kept_at, layers=layers, plan=plan, same=chosen.core_rank is None, tell=tell)
         warn_of_vanishing(kept(reports, plan.weights), inputs, plan.rank, most, kept_at)
     batches = tuple(_of_inputs(report, balance) for report in reports)
     return MergeResult(merged, tuple(inputs), batches, scale, tuple(balance), _stages(clock.seconds, batches))
@@ -122,29 +126,49 @@ def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], lis
     return [scaled(adapter, gain) for adapter, gain in zip(cut, balance, strict=True)], balance
 
 
-def _merge_layers(layers: Sequence[Layer], plan: Plan, progress: Progress | None) -> Iterator[MergedPiece]:
+def _merge_layers(
+    layers: Sequence[Layer], plan: Plan, tell: Progress, stage: Stage = Stage.MERGE
+) -> Iterator[MergedPiece]:
     work = partial(merge_piece, layers=layers, plan=plan)
-    count = 0
-    for piece in map_pieces(work, pieces(layers, _MOST[plan.device.type], plan.core_rank), plan.device):
-        count += len(piece.report.layers)
-        if progress:
-            progress("merge", count, len(layers))
-        yield piece
+    parts = pieces(layers, _MOST[plan.device.type], plan.core_rank)
+    return _through(stage, work, parts, [len(positions) for _, positions in parts], plan.device, tell)
 
 
-def _kept_at(rank: int, layers: Sequence[Layer], plan: Plan, same: bool) -> list[float]:
+def _kept_at(rank: int, layers: Sequence[Layer], plan: Plan, same: bool, tell: Progress) -> list[float]:
     """What the merge keeps of each adapter at another rank, which is the core rank too where that is the same."""
     other = replace(plan, rank=rank, core_rank=rank if same else plan.core_rank)
-    return kept([piece.report for piece in _merge_layers(layers, other, None)], plan.weights)
+    return kept([piece.report for piece in _merge_layers(layers, other, tell, Stage.OTHER_RANK)], plan.weights)
 
 
 def _lift_layers(
-    done: Sequence[MergedPiece], gain: float, plan: Plan, dtype: torch.dtype
+    done: Sequence[MergedPiece], gain: float, plan: Plan, dtype: torch.dtype, tell: Progress
 ) -> tuple[Factors, list[MergedBatch]]:
     """Factors times √gain each, in the dtype of the file: rounded once."""
     work = partial(lift_piece, scale=math.sqrt(gain), dtype=dtype)
-    lifted = [*map_pieces(work, done, plan.device)]
-    return {name: pair for factors, _ in lifted for name, pair in factors.items()}, [report for _, report in lifted]
+    lifted = _through(Stage.LIFT, work, done, [len(piece.report.layers) for piece in done], plan.device, tell)
+    factors, reports = zip(*lifted, strict=True)
+    return {name: pair for part in factors for name, pair in part.items()}, list(reports)
+
+
+def _through(
+    stage: Stage,
+    work: Callable[[Piece], Result],
+    parts: Sequence[Piece],
+    sizes: Sequence[int],
+    device: torch.device,
+    tell: Progress,
+) -> Iterator[Result]:
+    """`work` of every part, telling how many of the modules in them, `sizes`, are through."""
+    count = 0
+    tell(stage, count, sum(sizes))
+    for result, size in zip(map_pieces(work, parts, device), sizes, strict=True):
+        count += size
+        tell(stage, count, sum(sizes))
+        yield result
+
+
+def _unheard(stage: Stage, count: int, total: int) -> None:
+    """Where no one asked."""
 
 
 def _chosen_scale(rescale: Scale, rule: str, done: Sequence[MergedPiece]) -> float:

@@ -1,0 +1,18 @@
+"""How a merge tells how far it is: what it sends is what a progress bar shows. Free of torch and rich."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """What goes on once the adapters are read, in the word that a person sees."""
+
+    MERGE = "merging"
+    LIFT = "building"
+    OTHER_RANK = "ranking"  # which rank would keep an adapter that vanishes at this one
+
+
+# Called as progress(stage, modules through it, modules in all), from the beginning of a stage, 0, to its end.
+Progress = Callable[[Stage, int, int], None]
