@@ -181,7 +181,8 @@ def _run_hydra(name: str, argv: list[str]) -> None:
     from lorafold.config import register
 
     register(name)
-    sys.argv = argv
+    # argparse, which Hydra asks, knows no settings on both sides of a flag.
+    sys.argv = [argv[0], *sorted(argv[1:], key=lambda word: word not in ("-m", "--multirun"))]
     application = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(COMMANDS[name].task)
     with mistakes_in_one_line():
         application()

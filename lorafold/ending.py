@@ -11,6 +11,7 @@ from errno import ENOSPC
 from typing import NoReturn
 
 from lorafold.errors import LorafoldError
+from lorafold.report.lines import fitted
 
 
 @contextmanager
@@ -68,7 +69,7 @@ def mistakes_in_one_line() -> Iterator[None]:
 
 def fail(message: str) -> NoReturn:
     """Say what is wrong, and end with status 1."""
-    print(f"lorafold: error: {message}", file=sys.stderr)
+    print(fitted(f"lorafold: error: {message}", sys.stderr), file=sys.stderr)
     sys.exit(1)
 
 

@@ -28,6 +28,7 @@ from lorafold.options import choice
 from lorafold.output import check_output, output_path
 from lorafold.plan import make_plan
 from lorafold.record import environment, write_json, write_resolved
+from lorafold.report.lines import tell
 from lorafold.report.progress import progress_bar
 from lorafold.report.terminal import near, not_converged, one_line, show
 from lorafold.settings import Settings
@@ -118,7 +119,7 @@ def merge(run: Run, job: MergeJob) -> dict[str, Any]:
         device = make_plan(job.settings, len(paths)).device  # finds most mistakes, before any file is read
         metrics = opening("merge", run, _config(job, paths), device)
         if job.resume and (done := finished(run.folder, metrics["config"], [fingerprint(path) for path in paths])):
-            print(f"{' '.join(run.overrides)}: finished already -> {near(str(run.folder))}")
+            tell(f"{' '.join(run.overrides)}: finished already -> {near(str(run.folder))}")
             sweep_up(run.folder)
             return done
         read: list[str | Path] = [*paths, *filter(None, [job.settings.base])]
@@ -235,4 +236,4 @@ def _tell(run: Run, metrics: Mapping[str, Any]) -> None:
     if run.alone:
         show(metrics)
     else:
-        print(f"{' '.join(run.overrides)}: {one_line(metrics)} -> {near(str(run.folder))}")
+        tell(f"{' '.join(run.overrides)}: {one_line(metrics)} -> {near(str(run.folder))}")

@@ -20,6 +20,7 @@ from lorafold.align import check_align
 from lorafold.align_settings import AlignSettings
 from lorafold.record import write_json, write_resolved
 from lorafold.report.align_table import not_converged, one_line, show
+from lorafold.report.lines import tell
 from lorafold.report.terminal import near
 from lorafold.run import Run, adapter_paths, cpu_threads, hashed, opening, with_fingerprints
 
@@ -107,4 +108,4 @@ def _tell(run: Run, metrics: Mapping[str, Any]) -> None:
     if run.alone:
         show(metrics)
     else:
-        print(f"{' '.join(run.overrides)}: {one_line(metrics)} -> {near(str(run.folder))}")
+        tell(f"{' '.join(run.overrides)}: {one_line(metrics)} -> {near(str(run.folder))}")

@@ -17,6 +17,7 @@ from lorafold.compare_settings import CompareSettings
 from lorafold.record import write_json, write_resolved
 from lorafold.report.compare_csv import write_csv
 from lorafold.report.compare_table import one_line, show
+from lorafold.report.lines import tell
 from lorafold.report.terminal import near
 from lorafold.run import Run, adapter_paths, cpu_threads, hashed, opening, with_fingerprints
 
@@ -88,4 +89,4 @@ def _tell(run: Run, metrics: Mapping[str, Any]) -> None:
     if run.alone:
         show(metrics)
     else:
-        print(f"{' '.join(run.overrides)}: {one_line(metrics)} -> {near(str(run.folder))}")
+        tell(f"{' '.join(run.overrides)}: {one_line(metrics)} -> {near(str(run.folder))}")

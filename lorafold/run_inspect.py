@@ -13,6 +13,7 @@ from lorafold.inspection import inspect as inspect_adapter
 from lorafold.record import write_json
 from lorafold.report.inspect_csv import write_csv
 from lorafold.report.inspect_table import one_line, show
+from lorafold.report.lines import tell
 from lorafold.report.terminal import near
 from lorafold.run import Run, adapter_paths, cpu_threads, hashed, opening, with_fingerprints
 from lorafold.run_one import listed
@@ -65,7 +66,7 @@ def _tell(run: Run, metrics: Mapping[str, Any]) -> None:
     if run.alone:
         for adapter in metrics["adapters"]:
             show(adapter)
-        print(f"everything else: {near(str(run.folder))}/inspect.json")
+        tell(f"everything else: {near(str(run.folder))}/inspect.json")
     else:
         for adapter in metrics["adapters"]:
-            print(one_line(adapter))
+            tell(one_line(adapter))

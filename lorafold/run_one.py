@@ -16,6 +16,7 @@ from lorafold.adapters.metadata import signed
 from lorafold.errors import LorafoldError
 from lorafold.output import check_output, output_path
 from lorafold.record import write_json, write_resolved
+from lorafold.report.lines import tell
 from lorafold.report.terminal import near
 from lorafold.run import Run, adapter_paths, cpu_threads, hashed, opening, with_fingerprints
 
@@ -83,7 +84,7 @@ def rewrite(run: Run, job: OneJob, to: Rewriting) -> dict[str, Any]:
     if run.alone:
         to.show(metrics)
     else:
-        print(f"{' '.join(run.overrides)}: {to.one_line(metrics)} -> {near(str(run.folder))}")
+        tell(f"{' '.join(run.overrides)}: {to.one_line(metrics)} -> {near(str(run.folder))}")
     return metrics
 
 

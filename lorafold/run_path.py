@@ -15,6 +15,7 @@ from lorafold.adapters.atomic import write_text
 from lorafold.errors import LorafoldError
 from lorafold.record import write_resolved
 from lorafold.report.console import Console
+from lorafold.report.lines import say
 from lorafold.report.terminal import near
 from lorafold.run import MergeJob, Run, adapter_paths, merge
 
@@ -89,4 +90,4 @@ def _show(points: Sequence[Point], folder: str) -> None:
         table.add_row(*("-" if value is None else f"{value:.3f}" for value in list(point.values())[: len(heads) + 1]))
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"merged adapters: {folder}/t*", soft_wrap=True, markup=False)
+    say(console, f"merged adapters: {folder}/t*")

@@ -15,6 +15,7 @@ from lorafold.adapters import load
 from lorafold.adapters.fingerprint import fingerprint
 from lorafold.errors import LorafoldError
 from lorafold.record import write_json
+from lorafold.report.lines import tell
 from lorafold.report.terminal import near
 from lorafold.reproduce import agreements, verdict
 from lorafold.run import MergeJob, Run, merge
@@ -141,12 +142,12 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[
 
 def _tell(metrics: Mapping[str, Any]) -> None:
     summary, config = metrics["summary"], metrics["config"]
-    print(_MEANING[summary["verdict"]].format(**config))
-    print(
+    tell(_MEANING[summary["verdict"]].format(**config))
+    tell(
         f"largest angle between subspaces {summary['angle']:.1e} rad, "
         f"largest relative difference of an update {summary['difference']:.1e}, {summary['modules']} modules"
     )
     for key, (then, now) in metrics["changes"].items():
-        print(f"{key}: {then} then, {now} now")
-    print(f"the merge again: {near(metrics['output']['path'])}")
+        tell(f"{key}: {then} then, {now} now")
+    tell(f"the merge again: {near(metrics['output']['path'])}")
     log.info("%s", summary)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,17 +14,11 @@ import pytest
 import lorafold
 from lorafold.adapters import load
 from lorafold.options import choices
+from tests.commands import lorafold as run
+from tests.commands import python
 
-ROOT = Path(lorafold.__file__).parent.parent
 # The demo pair in about a second; with one thread, for two of them wait for each other on a busy machine.
 QUICK = ("solver=alternating", "threads=1")
-
-
-def run(*arguments, cwd, **environment):
-    """`python -m lorafold ARGUMENTS`, with this lorafold, its output captured."""
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **environment}
-    command = (sys.executable, "-m", "lorafold", *arguments)
-    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
 def runs_in(folder):
@@ -169,9 +162,7 @@ def test_help_is_answered_without_torch(arguments, words, tmp_path):
         "import sys\nfrom lorafold.cli import main\nsys.argv = ['lorafold', *sys.argv[1:]]\n"
         "try: main()\nfinally: assert not {'torch', 'geoopt'} & set(sys.modules)"
     )
-    command = (sys.executable, "-c", script, *arguments)
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    process = python("-c", script, *arguments, cwd=tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
     assert all(word in process.stdout for word in words)
     assert max(map(len, process.stdout.splitlines())) <= 80

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import lorafold
+from lorafold.stages import Stage
 from tests import oracles
 from tests.builders import DEMO, changed, demo, random_adapter
 from tests.builders import one_thread as one_thread
@@ -150,11 +151,13 @@ def test_the_factors_are_balanced_and_carry_no_scale():
         torch.testing.assert_close(gram, gram.diagonal().diag(), rtol=0, atol=1e-9)
 
 
-def test_progress_counts_the_modules():
+def test_progress_counts_the_modules_of_every_stage():
     seen = []
-    lorafold.merge(DEMO, rank=4, progress=lambda stage, done, total: seen.append((stage, done, total)))
-    assert seen[-1] == (seen[-1][0], len(NAMES), len(NAMES))
-    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    lorafold.merge(few(), rank=4, progress=lambda *told: seen.append(told))
+    for stage in Stage:
+        counts = [count for told, count, total in seen if told is stage and total == len(FEW)]
+        assert counts[0] == 0 and counts[-1] == len(FEW) and counts == sorted(counts)
+    assert [*dict.fromkeys(stage for stage, *_ in seen)] == [*Stage]
 
 
 def test_settings_and_changes_are_the_same_thing():

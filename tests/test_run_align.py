@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from safetensors.torch import load_file
 
-import lorafold
 from lorafold.adapters import load, save
 from lorafold.adapters.fingerprint import fingerprint
 from lorafold.align_settings import AlignSettings
@@ -23,11 +20,11 @@ from lorafold.errors import LorafoldError
 from lorafold.options import CONF
 from lorafold.run import Run
 from lorafold.run_align import AlignJob, align
+from tests import commands
 from tests.builders import DEMO, random_adapter
 from tests.builders import one_thread as one_thread
 from tests.oracles import relative, update
 
-ROOT = Path(lorafold.__file__).parent.parent
 SHAPES = {"lora_unet_mid_block_attentions_0_proj_in": (12, 9), "lora_te_text_model_encoder_layers_0_mlp_fc1": (8, 9)}
 SPARED = ["aligned_2.safetensors", "aligned_3.safetensors", "metrics.json", "resolved.yaml"]
 FILES = ["aligned_1.safetensors", "aligned_2.safetensors", "aligned_3.safetensors", "metrics.json", "resolved.yaml"]
@@ -149,10 +146,7 @@ def test_a_tool_that_averages_up_down_and_alpha_of_the_files_errs_as_printed(gro
         assert found["averaging_error"][group] == pytest.approx(relative(averaged, target), rel=1e-5)
 
 
-def command(*arguments, cwd):
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
-    call = (sys.executable, "-m", "lorafold", "align", *arguments)
-    return subprocess.run(call, cwd=cwd, env=environ, capture_output=True, text=True, timeout=120, check=False)
+command = partial(commands.lorafold, "align")
 
 
 def test_the_command_and_its_repetition(tmp_path):

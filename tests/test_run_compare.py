@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
@@ -15,7 +12,6 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from safetensors.torch import save_file
 
-import lorafold
 from lorafold.adapters.fingerprint import fingerprint
 from lorafold.compare_settings import CompareSettings
 from lorafold.config import CompareConfig, read, register
@@ -23,8 +19,8 @@ from lorafold.errors import LorafoldError
 from lorafold.options import CONF
 from lorafold.run import Run
 from lorafold.run_compare import CompareJob, compare
+from tests import commands
 
-ROOT = Path(lorafold.__file__).parent.parent
 FILES = ["metrics.json", "modules.csv", "overlap.html", "resolved.yaml"]
 
 
@@ -91,10 +87,7 @@ def test_a_mistake_leaves_nothing(change, message, trio, here):
     assert left(here.folder) == []
 
 
-def command(*arguments, cwd):
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
-    call = (sys.executable, "-m", "lorafold", "compare", *arguments)
-    return subprocess.run(call, cwd=cwd, env=environ, capture_output=True, text=True, timeout=120, check=False)
+command = partial(commands.lorafold, "compare")
 
 
 def test_the_command_and_its_repetition(trio, tmp_path):

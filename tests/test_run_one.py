@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from hydra import compose as hydra_compose
@@ -29,9 +25,9 @@ from lorafold.run_one import OneJob
 from lorafold.run_resize import resize
 from tests.builders import DEMO, random_adapter
 from tests.builders import one_thread as one_thread
+from tests.commands import lorafold as run_command
 from tests.oracles import relative, truncations, update
 
-ROOT = Path(lorafold.__file__).parent.parent
 SHAPES = {
     "lora_unet_mid_block_attentions_0_proj_in": (12, 9),
     "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k": (7, 768),
@@ -162,21 +158,15 @@ def test_words_of_a_file_cannot_steer_the_terminal(here, tmp_path, capsys):
     assert "[2Jgone  [bold]" in printed
 
 
-def command(name, *arguments, cwd):
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
-    call = (sys.executable, "-m", "lorafold", name, *arguments)
-    return subprocess.run(call, cwd=cwd, env=environ, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_the_command_and_its_repetition(tmp_path):
     shutil.copytree(DEMO[0], tmp_path / "a")
-    process = command("resize", "adapters=a", "parameters=0.4", "threads=1", cwd=tmp_path)
+    process = run_command("resize", "adapters=a", "parameters=0.4", "threads=1", cwd=tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
     assert max(map(len, process.stdout.splitlines()[:-1])) <= 80
     (folder,) = [path.parent for path in tmp_path.rglob("metrics.json")]
     assert folder.relative_to(tmp_path).parts[:2] == ("outputs", "resize")
     (tmp_path / "again").mkdir()
-    assert command("resize", "-cd", str(folder), "-cn", "resolved", cwd=tmp_path / "again").returncode == 0
+    assert run_command("resize", "-cd", str(folder), "-cn", "resolved", cwd=tmp_path / "again").returncode == 0
     (again,) = [path.parent for path in (tmp_path / "again").rglob("metrics.json")]
     for path in (folder / "resized").iterdir():
         assert (again / "resized" / path.name).read_bytes() == path.read_bytes()
@@ -192,7 +182,7 @@ def test_the_command_and_its_repetition(tmp_path):
     ],
 )
 def test_a_mistake_is_one_line(arguments, words, tmp_path):
-    process = command(*arguments, cwd=tmp_path)
+    process = run_command(*arguments, cwd=tmp_path)
     assert (process.returncode, process.stdout) == (1, "")
     (line,) = process.stderr.splitlines()
     assert line.startswith("lorafold: error: ")

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from lorafold.errors import LorafoldError
 from lorafold.tracking import find_tracker
-
-ROOT = Path(__file__).parents[1]
+from tests import commands
 
 
 def test_an_unknown_tracker_is_refused():
@@ -33,11 +28,8 @@ def test_a_run_is_in_mlflow_with_its_settings_and_figures(tmp_path):
     """In a process of its own: MLflow keeps global state."""
     pytest.importorskip("mlflow")
     place = {"MLFLOW_TRACKING_URI": (tmp_path / "runs").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
-    environ = {**os.environ, **place, "PYTHONPATH": str(ROOT)}
     words = "merge rank=3 page=false threads=1 tracker=mlflow hydra.run.dir=run".split()
-    process = subprocess.run(
-        [sys.executable, "-m", "lorafold", *words], cwd=tmp_path, env=environ, capture_output=True, text=True
-    )
+    process = commands.lorafold(*words, cwd=tmp_path, **place)
     assert process.returncode == 0, process.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     logged = {path.name: path.read_text() for path in (tmp_path / "runs").rglob("*") if path.is_file()}

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from lorafold.groups import group_of, labels
 from lorafold.report.console import Console
+from lorafold.report.lines import say
 from lorafold.report.terminal import near
 
 Metrics = Mapping[str, Any]  # of a run, of a pair or of one module
@@ -28,16 +29,16 @@ _SUBSPACE = "distance: ||dW - dW_1|| / ||dW_1||. Subspaces, and with them phi, s
 def show(metrics: Metrics, console: Console | None = None) -> None:
     """Print the table, what changed and what did not, what did not converge, and what became which file."""
     console = console or Console(highlight=False)
-    console.print(_title(metrics), style="bold", soft_wrap=True)
+    say(console, _title(metrics), "bold")
     console.print(_table(metrics))
     for line in _legend(metrics):
-        console.print(line, style="dim", markup=False, soft_wrap=True)
+        say(console, line, "dim")
     if warning := not_converged(metrics):
-        console.print(warning, style="yellow", markup=False, soft_wrap=True)
+        say(console, warning, "yellow")
     both = list(zip(metrics["inputs"], metrics["outputs"], strict=True))
     for number, (adapter, output) in enumerate(both[:MAX_PATHS], 1):
         line = f"#{number}: {near(str(adapter['path']))} {_fate(number, str(adapter['path']), output['path'])}"
-        console.print(line, soft_wrap=True, markup=False)
+        say(console, line)
     if len(both) > MAX_PATHS:
         console.print(f"... and {len(both) - MAX_PATHS} more in metrics.json")
 

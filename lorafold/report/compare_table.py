@@ -15,6 +15,7 @@ from rich.table import Table
 from lorafold.groups import group_of, labels
 from lorafold.reading import AGREEING, APART, DOUBT, OPPOSING, UNSIGNED
 from lorafold.report.console import Console
+from lorafold.report.lines import say
 from lorafold.report.terminal import SIDES, near
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, of a pair or of one module
@@ -34,15 +35,15 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     """Print the table, which adapter is which, the reading, and where the page is."""
     console = console or Console(highlight=False)
     pairs = metrics["summary"]["pairs"]
-    console.print(_title(metrics), style="bold", soft_wrap=True)
+    say(console, _title(metrics), "bold")
     console.print(_table_of_parts(metrics) if len(pairs) == 1 else _table_of_pairs(pairs))
     for number, adapter in enumerate(metrics["inputs"], 1):
         ranks = "-".join(str(rank) for rank in sorted({*adapter["ranks"][:1], *adapter["ranks"][-1:]}))
-        console.print(f"#{number}: {near(str(adapter['path']))} (rank {ranks})", soft_wrap=True, markup=False)
+        say(console, f"#{number}: {near(str(adapter['path']))} (rank {ranks})")
     for line in pairs[0]["reading"][-3:] if len(pairs) == 1 else _explanation(pairs):  # the table has the overlap
         console.print(line, markup=False)
     if page := metrics.get("page"):
-        console.print(f"page: {near(page)}", soft_wrap=True, markup=False)
+        say(console, f"page: {near(page)}")
 
 
 def one_line(metrics: Metrics) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lorafold.report.console import Console
+from lorafold.report.lines import say
 from lorafold.report.terminal import near
 
 Metrics = Mapping[str, Any]  # of a run, or of one layer
@@ -15,14 +16,14 @@ EXAMPLES = {"renamed": 2, "split": 1, "fused": 1}  # layers to show of each kind
 def show(metrics: Metrics, console: Console | None = None) -> None:
     """Print what became of the layers, with examples, and which file became which."""
     console = console or Console(highlight=False)
-    console.print(one_line(metrics), style="bold", soft_wrap=True)
+    say(console, one_line(metrics), "bold")
     for action, most in EXAMPLES.items():
         for entry in [entry for entry in metrics["modules"] if entry["action"] == action][:most]:
             line = f"{action}: {_names(entry['before'])} -> {_names(entry['after'])}"
-            console.print(line, markup=False, soft_wrap=True)
-    console.print("Every update is what it was; only its names and factors changed.", style="dim", soft_wrap=True)
+            say(console, line)
+    say(console, "Every update is what it was; only its names and factors changed.", "dim")
     paths = (near(str(metrics["inputs"][0]["path"])), near(metrics["output"]["path"]))
-    console.print(" -> ".join(paths), soft_wrap=True, markup=False)
+    say(console, " -> ".join(paths))
 
 
 def one_line(metrics: Metrics) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from lorafold.report.console import Console
+from lorafold.report.lines import say
 from lorafold.report.parts import amount, by_part, plain_table, printable, span
 from lorafold.report.terminal import near
 
@@ -26,13 +27,13 @@ the squared singular values; norm: ||dW||; share: of the adapter's energy
 def show(adapter: Metrics, console: Console | None = None) -> None:
     """Print what the adapter is, what its file says, the table, and what looks wrong."""
     console = console or Console(highlight=False)
-    console.print(_title(adapter), style="bold", markup=False, soft_wrap=True)
+    say(console, _title(adapter), "bold")
     for line in (_contents(adapter), *_words(adapter)):
-        console.print(line, markup=False, soft_wrap=True)
+        say(console, line)
     console.print(_table(adapter["modules"]))
-    console.print(_LEGEND, style="dim", markup=False, soft_wrap=True)
+    say(console, _LEGEND, "dim")
     for warning in adapter["warnings"]:
-        console.print(f"warning: {printable(warning, 500)}", style="yellow", markup=False, soft_wrap=True)
+        say(console, f"warning: {printable(warning, 500)}", "yellow")
     console.print()
 
 

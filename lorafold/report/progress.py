@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from lorafold.report.lines import fitted
 from lorafold.stages import Progress, Stage
 
 
@@ -35,4 +36,5 @@ class StderrHandler(logging.Handler):
     """Log records on standard error: on the one of the moment, so that a progress bar can make room for them."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"lorafold: {record.levelname.lower()}: {self.format(record)}", file=sys.stderr)
+        text = f"lorafold: {record.levelname.lower()}: {self.format(record)}"
+        print(fitted(text, sys.stderr), file=sys.stderr)

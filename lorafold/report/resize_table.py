@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from lorafold.report.console import Console
+from lorafold.report.lines import say
 from lorafold.report.parts import amount, by_part, plain_table, span
 from lorafold.report.terminal import near
 
@@ -24,14 +25,14 @@ _LEGEND = "kept: share of the squared singular values; no update of that rank is
 def show(metrics: Metrics, console: Console | None = None) -> None:
     """Print the table, how far the new adapter is from the old one, and which file became which."""
     console = console or Console(highlight=False)
-    console.print(_title(metrics), style="bold", soft_wrap=True)
+    say(console, _title(metrics), "bold")
     console.print(_table(metrics))
-    console.print(_LEGEND, style="dim", soft_wrap=True)
+    say(console, _LEGEND, "dim")
     if (error := metrics["summary"]["error"]) is not None:
         line = f"The updates changed by {_percent(sqrt(error))} of their norm, rounding included."
-        console.print(line, style="dim", soft_wrap=True, markup=False)
+        say(console, line, "dim")
     paths = (near(str(metrics["inputs"][0]["path"])), near(metrics["output"]["path"]))
-    console.print(" -> ".join(paths), soft_wrap=True, markup=False)
+    say(console, " -> ".join(paths))
 
 
 def one_line(metrics: Metrics) -> str:

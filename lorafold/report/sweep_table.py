@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lorafold.report.console import Console
+from lorafold.report.lines import say
 from lorafold.report.parts import amount, plain_table, printable
 from lorafold.report.terminal import near
 from lorafold.sweep_report import Sweep, words
@@ -22,17 +23,17 @@ _NAME = 20  # characters of a run's name
 def show(sweep: Sweep, files: Sequence[Path], console: Console | None = None) -> None:
     """Print the runs whose worst adapter keeps most, what has no result, and what was written."""
     console = console or Console(highlight=False)
-    console.print(one_line(sweep), style="bold", soft_wrap=True)
+    say(console, one_line(sweep), "bold")
     if sweep.runs:
         console.print(_table(sweep))
     names = sweep.named([problem.folder for problem in sweep.problems])
     for problem, name in list(zip(sweep.problems, names, strict=True))[:_PROBLEMS]:
         line = f"{problem.status}: {name}: {problem.reason or problem.asked}"
-        console.print(printable(line, 2 * _WIDTH), style="yellow", markup=False, soft_wrap=True)
+        say(console, printable(line, 2 * _WIDTH), "yellow")
     if len(sweep.problems) > _PROBLEMS:
         console.print(f"... and {len(sweep.problems) - _PROBLEMS} more without a result, see the page", style="yellow")
     for path in files:
-        console.print(near(str(path)), soft_wrap=True, markup=False)
+        say(console, near(str(path)))
 
 
 def one_line(sweep: Sweep) -> str:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from lorafold.groups import group_of, labels
 from lorafold.report.console import Console
+from lorafold.report.lines import say
 from lorafold.settings import CHOSEN
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, or of one module
@@ -37,17 +38,17 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     for number, adapter in enumerate(metrics["inputs"], 1):
         gain = f", times {adapter['gain']:.3g}" if adapter.get("gain", 1) != 1 else ""
         line = f"#{number}: {near(adapter['path'])} (rank {_span(adapter['ranks'])}{gain})"
-        console.print(line, soft_wrap=True, markup=False)
+        say(console, line)
     if rank := _rank(metrics):
         asked = metrics["config"]["rank"]
-        console.print(f"rank: {rank}, the adapters' joint rank (rank={asked} would add zeros)", soft_wrap=True)
+        say(console, f"rank: {rank}, the adapters' joint rank (rank={asked} would add zeros)")
     if chosen := _chosen_scale(metrics):
         console.print(chosen, soft_wrap=True)
     if warning := not_converged(metrics):
         console.print(warning, style="yellow", markup=False)
     if page := metrics.get("page"):
-        console.print(f"overlap before and after: {near(page)}", soft_wrap=True, markup=False)
-    console.print(f"merged adapter: {near(metrics['output']['path'])}", soft_wrap=True, markup=False)
+        say(console, f"overlap before and after: {near(page)}")
+    say(console, f"merged adapter: {near(metrics['output']['path'])}")
 
 
 def table(metrics: Metrics) -> Table:

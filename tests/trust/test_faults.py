@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,12 +26,12 @@ from lorafold.adapters.writing import _check_kind, check_not_input
 from lorafold.errors import LorafoldError
 from lorafold.run import MergeJob, Run
 from lorafold.settings import Settings
+from tests import commands
 from tests.adapters.samples import kohya_file, kohya_pair, peft_folder, peft_pair
 from tests.builders import one_thread as one_thread
 from tests.builders import random_adapter
 from tests.trust import kills
 
-ROOT = Path(lorafold.__file__).parents[1]
 SETTINGS = Settings(rank=2, solver="alternating")
 
 
@@ -204,9 +203,8 @@ lorafold.save(lorafold.merge([adapter], rank=2).adapter, sys.argv[2])
 def test_an_input_cut_off_while_it_is_mapped_leaves_no_output(tmp_path: Path) -> None:
     """The system ends the process: no program can go on without its memory."""
     source = kohya_file(tmp_path / "a.safetensors", kohya_pair(m=5000, n=4000))
-    command = [sys.executable, "-c", TRUNCATED, str(source), str(tmp_path / "m.safetensors")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == -signal.SIGBUS
+    process = commands.python("-c", TRUNCATED, str(source), str(tmp_path / "m.safetensors"))
+    assert process.returncode == -signal.SIGBUS
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
@@ -263,7 +261,8 @@ from lorafold import run
 real = run.save
 def slow(*arguments, **options):
     print("saving", flush=True)
-    time.sleep(60)
+    while True:
+        time.sleep(0.01)
     return real(*arguments, **options)
 run.save = slow
 sys.argv = ["lorafold", *sys.argv[1:]]
@@ -278,15 +277,14 @@ main()
 def test_ctrl_c(tmp_path: Path, number: int, status: int, words: str) -> None:
     command = [sys.executable, "-c", SLOW, "merge", f"adapters=[{','.join(pair(tmp_path))}]", "rank=2", "threads=1",
                f"output={tmp_path / 'm.safetensors'}"]  # fmt: skip
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = commands.environment()
     with subprocess.Popen(
         command, cwd=tmp_path, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as child:
         assert child.stdout is not None and child.stderr is not None
         assert any("saving" in line for line in child.stdout)
-        time.sleep(0.2)
         child.send_signal(number)
-        assert child.wait(timeout=30) == status
+        assert child.wait() == status
         error = child.stderr.read()
     assert words in error and "Traceback" not in error
     assert not list(tmp_path.glob("m.safetensors")) and not list(tmp_path.rglob(".lorafold-*"))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -15,6 +13,7 @@ import pytest
 import torch
 
 import lorafold
+from tests import commands
 from tests.adapters.samples import kohya_file, kohya_pair, normal, peft_folder, peft_pair
 from tests.builders import one_thread as one_thread
 from tests.trust.raw import Entry, Raw, packed, raw
@@ -230,8 +229,7 @@ def test_half_a_gigabyte_is_enough_for_all_of_them(tmp_path: Path) -> None:
     for name, content in claims.items():
         paths.append(tmp_path / f"{name}.safetensors")
         paths[-1].write_bytes(content)
-    command, root = [sys.executable, "-c", LIMITED, *map(str, paths)], Path(lorafold.__file__).parents[1]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=root)
+    done = commands.python("-c", LIMITED, *map(str, paths))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["refused"] * len(paths), done.stdout
@@ -241,9 +239,7 @@ def test_half_a_gigabyte_is_enough_for_all_of_them(tmp_path: Path) -> None:
 
 def test_the_command_ends_with_status_1_and_one_line(tmp_path: Path) -> None:
     path = file(tmp_path, KEYS["a name that writes to the terminal"][0])
-    command = [sys.executable, "-m", "lorafold", "merge", f"adapters=[{path}]", "threads=1"]
-    environ = {**os.environ, "PYTHONPATH": str(Path(lorafold.__file__).parents[1])}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path, env=environ)
+    done = commands.lorafold("merge", f"adapters=[{path}]", "threads=1", cwd=tmp_path)
     assert done.returncode == 1
     assert "\x1b[2J" not in done.stdout + done.stderr and str(path) in done.stdout + done.stderr
     assert not list(tmp_path.rglob("merged*"))

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
-import lorafold
 from lorafold import run
 from lorafold.run import MergeJob, Run
 from lorafold.settings import Settings
+from tests import commands
 from tests.adapters.samples import kohya_file, kohya_pair
 
-ROOT = Path(lorafold.__file__).parents[1]
 
-
-def python(code: str, *arguments: str, cwd: Path = ROOT) -> str:
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=cwd, env=environ, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def python(code: str, *arguments: str, cwd: Path = commands.ROOT) -> str:
+    process = commands.python("-c", code, *arguments, cwd=cwd)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 OFFLINE = """

