@@ -1,0 +1,121 @@
+"""Every block of code in the documents does what it stands for, on small adapters under the names that it uses."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from textwrap import dedent
+from typing import NamedTuple
+
+import pytest
+
+from lorafold.adapters import save
+from tests.builders import random_adapter
+from tests.commands import ROOT
+from tests.test_every_command import PAIR, SHAPES
+
+forks = pytest.importorskip("tests.forks", reason="no terminals of this kind here", exc_type=ImportError)
+
+PROGRAM = "python -m lorafold "
+FORMULAS = ("subspace_weight · ", "φ = ")  # indented as code is, and no code
+
+# What a block finds where it is run: a PEFT model with two adapters.
+LIVE_MODEL = """
+from collections import OrderedDict
+from peft import LoraConfig, get_peft_model
+from torch.nn import Linear, Sequential
+config = LoraConfig(r=2, target_modules=["q", "v"], init_lora_weights=False)
+model = get_peft_model(Sequential(OrderedDict(q=Linear(12, 8), v=Linear(8, 12))), config, adapter_name={0!r})
+model.add_adapter({1!r}, config)
+"""
+
+
+class Block(NamedTuple):
+    """A block of a document: Python, or lines for a shell."""
+
+    document: str
+    python: bool
+    text: str
+
+
+def blocks() -> list[Block]:
+    """Fenced ones and indented ones, but for the formulas."""
+    result = []
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = path.read_text(encoding="utf-8")
+        fenced = re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", text)
+        rest = re.sub(r"(?ms)^```.*?^```$", "", text)
+        indented = re.findall(r"(?m)(?<=\n\n)(?:    .+\n)+", rest)
+        result += [Block(path.name, language == "python", content) for language, content in fenced]
+        result += [Block(path.name, False, dedent(content).replace("\\\n", " ")) for content in indented]
+    return [block for block in result if not block.text.startswith(FORMULAS)]
+
+
+BLOCKS = blocks()
+COMMANDS = [
+    pytest.param(command, id=command)
+    for block in BLOCKS
+    if not block.python
+    for line in block.text.splitlines()
+    for command in line.split(" && ")
+]
+PYTHON = [pytest.param(block.text, id=f"{block.document} {n}") for n, block in enumerate(BLOCKS) if block.python]
+IN_CI = (  # on a fresh machine, by .ci/run
+    "pip install -e .",
+    "pip install -e '.[test]'",
+    "python -m pytest",
+    "python -m lorafold merge objective=chordal rank=32",
+)
+
+
+@pytest.fixture(scope="module")
+def warm():
+    server = forks.Forks()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, warm) -> Path:
+    """Two adapters, one in two formats, and a run."""
+    place = tmp_path_factory.mktemp("here")
+    for seed, name in enumerate("ab", 1):
+        save(random_adapter("kohya", SHAPES, 4, seed=seed), place / f"{name}.safetensors")
+    peft = ("convert", "adapters=b.safetensors", "format=peft", "output=peft_folder")
+    for words in (peft, ("merge", PAIR, "rank=3", "hydra.run.dir=RUN")):
+        output = warm.piped(*words, cwd=place)
+        assert output.status == 0, output.err
+    return place
+
+
+def test_there_are_blocks_of_both_kinds():
+    assert len(COMMANDS) > 12 and len(PYTHON) >= 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command(warm, folder, command):
+    """As it stands, but for the shipped pair, in whose place small adapters are merged."""
+    if command in IN_CI:
+        script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace("pip install --quiet", "pip install")
+        assert command in script.splitlines()
+        return
+    assert command.startswith(PROGRAM), f"{command!r} is neither run here nor in .ci/run"
+    words = shlex.split(command.removeprefix(PROGRAM))
+    if words[0] == "merge" and "adapters=" not in command:
+        words.append(PAIR)
+    if "optuna" in command:
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    if "joblib" in command:
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    output = warm.piped(*words, cwd=folder)
+    assert output.status == 0, output.err
+    assert output.out and "Traceback" not in output.err
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_a_block_of_python(warm, folder, code):
+    pytest.importorskip("peft")
+    call = re.search(r'add_merged_adapter\(model, \["(\w+)", "(\w+)"\]', code)
+    output = warm.piped(cwd=folder, code=(LIVE_MODEL.format(*call.groups()) if call else "") + code)
+    assert output.status == 0, output.err
