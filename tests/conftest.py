@@ -1,8 +1,20 @@
-"""Shared by all tests: those that need a GPU are skipped where there is none."""
+"""Shared by all tests: a process for commands, and those that need a GPU are skipped where there is none."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Any]:
+    """Runs commands at the price of a fork; tests that need it are skipped where nothing forks."""
+    forks = pytest.importorskip("tests.forks", reason="no fork here", exc_type=ImportError)
+    server = forks.Forks()
+    yield server
+    server.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

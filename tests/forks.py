@@ -25,11 +25,11 @@ ROOT = Path(__file__).parents[1]
 
 
 class Output(NamedTuple):
-    """What a program wrote, and the exit status; on a terminal both streams are one, `out`."""
+    """What a program wrote, and the exit status; on a terminal both streams are one, `stdout`."""
 
-    status: int
-    out: str
-    err: str = ""
+    returncode: int
+    stdout: str
+    stderr: str = ""
 
 
 class Forks:

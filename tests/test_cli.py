@@ -133,8 +133,8 @@ def one_line_error(process, cwd):
     ],
     ids=lambda value: " ".join(value) if "merge" in value[0] else None,
 )
-def test_a_mistake_is_one_line(arguments, words, tmp_path):
-    line = one_line_error(run(*arguments, cwd=tmp_path), tmp_path)
+def test_a_mistake_is_one_line(warm, arguments, words, tmp_path):
+    line = one_line_error(warm.piped(*arguments, cwd=tmp_path), tmp_path)
     assert line.startswith("lorafold: error: ")
     assert all(word in line for word in words)
 

@@ -15,8 +15,6 @@ from tests.builders import random_adapter
 from tests.commands import ROOT
 from tests.test_every_command import PAIR, SHAPES
 
-forks = pytest.importorskip("tests.forks", reason="no terminals of this kind here", exc_type=ImportError)
-
 PROGRAM = "python -m lorafold "
 FORMULAS = ("subspace_weight · ", "φ = ")  # indented as code is, and no code
 
@@ -70,13 +68,6 @@ IN_CI = (  # on a fresh machine, by .ci/run
 
 
 @pytest.fixture(scope="module")
-def warm():
-    server = forks.Forks()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory, warm) -> Path:
     """Two adapters, one in two formats, and a run."""
     place = tmp_path_factory.mktemp("here")
@@ -85,7 +76,7 @@ def folder(tmp_path_factory, warm) -> Path:
     peft = ("convert", "adapters=b.safetensors", "format=peft", "output=peft_folder")
     for words in (peft, ("merge", PAIR, "rank=3", "hydra.run.dir=RUN")):
         output = warm.piped(*words, cwd=place)
-        assert output.status == 0, output.err
+        assert output.returncode == 0, output.stderr
     return place
 
 
@@ -109,8 +100,8 @@ def test_a_command(warm, folder, command):
     if "joblib" in command:
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     output = warm.piped(*words, cwd=folder)
-    assert output.status == 0, output.err
-    assert output.out and "Traceback" not in output.err
+    assert output.returncode == 0, output.stderr
+    assert output.stdout and "Traceback" not in output.stderr
 
 
 @pytest.mark.parametrize("code", PYTHON)
@@ -118,4 +109,4 @@ def test_a_block_of_python(warm, folder, code):
     pytest.importorskip("peft")
     call = re.search(r'add_merged_adapter\(model, \["(\w+)", "(\w+)"\]', code)
     output = warm.piped(cwd=folder, code=(LIVE_MODEL.format(*call.groups()) if call else "") + code)
-    assert output.status == 0, output.err
+    assert output.returncode == 0, output.stderr

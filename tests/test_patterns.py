@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from time import perf_counter
 
 import pytest
 
@@ -58,10 +57,8 @@ def test_what_nobody_needs_is_not(pattern: str) -> None:
 @pytest.mark.parametrize(
     "pattern", [".*.*.*.*x", "(?:a?){9}a{9}x", "(a|a)" * 12 + "x", "(a|aa){2,9}x", "(?:a{1,3}){1,4}x"]
 )
-def test_what_is_usable_is_fast(pattern: str) -> None:
+def test_what_is_usable_comes_to_an_end(pattern: str) -> None:
     """The worst text for it: it matches everywhere but at the end."""
     texts = ["a" * 40] * 3
     assert unusable([pattern], texts) is None
-    start = perf_counter()
     assert not any(re.search(pattern, text) for text in texts)
-    assert perf_counter() - start < 10

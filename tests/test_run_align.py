@@ -170,8 +170,8 @@ def test_the_command_and_its_repetition(tmp_path):
 @pytest.mark.parametrize(
     ("argument", "words"), [("mdoe=gauge", "Did you mean 'mode'?"), ("group=special", "orthogonal, general")]
 )
-def test_a_mistake_is_one_line(argument, words, tmp_path):
-    process = command(argument, cwd=tmp_path)
+def test_a_mistake_is_one_line(warm, argument, words, tmp_path):
+    process = warm.piped("align", argument, cwd=tmp_path)
     assert (process.returncode, process.stdout) == (1, "")
     (line,) = process.stderr.splitlines()
     assert line.startswith("lorafold: error: ")

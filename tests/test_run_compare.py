@@ -107,8 +107,8 @@ def test_the_command_and_its_repetition(trio, tmp_path):
     ("argument", "words"),
     [("alhpa=0.1", "Did you mean 'alpha'?"), ("alpha=2", "alpha=2"), ("adapters=[a]", "at least two")],
 )
-def test_a_mistake_is_one_line(argument, words, tmp_path):
-    process = command(argument, cwd=tmp_path)
+def test_a_mistake_is_one_line(warm, argument, words, tmp_path):
+    process = warm.piped("compare", argument, cwd=tmp_path)
     assert (process.returncode, process.stdout) == (1, "")
     (line,) = process.stderr.splitlines()
     assert line.startswith("lorafold: error: ")

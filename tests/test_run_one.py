@@ -181,8 +181,8 @@ def test_the_command_and_its_repetition(tmp_path):
         (("inspect", "adapters=nope"), "nope: no such file"),
     ],
 )
-def test_a_mistake_is_one_line(arguments, words, tmp_path):
-    process = run_command(*arguments, cwd=tmp_path)
+def test_a_mistake_is_one_line(warm, arguments, words, tmp_path):
+    process = warm.piped(*arguments, cwd=tmp_path)
     assert (process.returncode, process.stdout) == (1, "")
     (line,) = process.stderr.splitlines()
     assert line.startswith("lorafold: error: ")

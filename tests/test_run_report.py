@@ -45,15 +45,15 @@ def test_by_default_it_reports_on_all_outputs(sweep, tmp_path):
     assert process.stdout.splitlines()[0] == "12 finished, 1 failed", process.stderr
 
 
-def test_a_mistake_is_one_line(sweep, tmp_path):
-    process = run("report", sweep.name, "chosen=99", cwd=tmp_path)
+def test_a_mistake_is_one_line(warm, sweep, tmp_path):
+    process = warm.piped("report", sweep.name, "chosen=99", cwd=tmp_path)
     assert process.returncode == 1
     (line,) = process.stderr.splitlines()
     assert line.startswith("lorafold: error: chosen='99'")
 
 
-def test_help_fits_the_terminal(tmp_path):
-    lines = run("report", "--help", cwd=tmp_path).stdout.splitlines()
+def test_help_fits_the_terminal(warm, tmp_path):
+    lines = warm.piped("report", "--help", cwd=tmp_path).stdout.splitlines()
     assert max(map(len, lines)) <= 80
 
 

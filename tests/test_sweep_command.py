@@ -65,13 +65,13 @@ from pathlib import Path
 def meet(adapter):
     begin, folder = time.time(), Path(adapter).parent
     (folder / "here").touch()
-    while len(list(folder.parent.glob("*/here"))) < 2 and time.time() < begin + 30:
+    while len(list(folder.parent.glob("*/here"))) < 2 and time.time() < begin + 600:
         time.sleep(0.01)
     return {"process": os.getpid(), "begin": begin, "end": time.time()}
 """
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_every_launcher_runs_two_at_once_finds_the_same_and_shares_the_cores(launcher, basic, tmp_path):
     """Each of the two runs waits for the other; what they find equals one after another to the last digit."""
     plugin, options = LAUNCHERS[launcher]
@@ -96,8 +96,7 @@ def killed_after(finished, sweep, *arguments, cwd):
     command = (sys.executable, "-m", "lorafold", *arguments)
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=cwd, env=environ, start_new_session=True, stdout=subprocess.DEVNULL)
-    limit = time.monotonic() + 60
-    while len(records(sweep)) < finished and time.monotonic() < limit:
+    while len(records(sweep)) < finished and process.poll() is None:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -144,6 +143,7 @@ def test_named_sweeps_sweep_what_can_be_swept(path):
     assert "," in str(values) or values == "glob(*)"
 
 
+@pytest.mark.slow
 def test_a_path_and_its_repetition(tmp_path):
     process = run("merge", *QUICK, "rank=3", "path=3", "hydra.run.dir=way", cwd=tmp_path)
     assert process.returncode == 0, process.stderr

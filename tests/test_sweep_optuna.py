@@ -77,6 +77,7 @@ def trials(database):
         return connection.execute(query).fetchall()
 
 
+@pytest.mark.slow
 def test_a_stored_study_goes_on_in_another_call(here):
     stored = ("hydra.sweeper.storage=sqlite:///trials.db", "hydra.sweeper.study_name=ranks", "resume=true")
     wanted = ("score=error", "evaluator=judge:bytes_of", "rank=int(interval(2,9))", "hydra.sweeper.n_trials=3")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import textwrap
@@ -25,6 +26,14 @@ def fitted(text: str, stream: IO[str]) -> str:
 def tell(text: str) -> None:
     """Print it."""
     print(fitted(text, sys.stdout))
+
+
+class FittedHandler(logging.StreamHandler[IO[str]]):
+    """Of Hydra, which tells of every run of a sweep that it begins."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line as the stream takes it."""
+        return fitted(super().format(record), self.stream)
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:

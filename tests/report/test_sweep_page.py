@@ -145,6 +145,7 @@ def test_a_sweep_without_a_finished_run_has_a_page(tmp_path):
     assert "unfinished" in text and "rank=4" in text
 
 
+@pytest.mark.slow
 def test_a_thousand_runs_stay_below_6_mb(tmp_path):
     content = grid(objectives=("phi", "chordal", "geodesic", "asimov"), ranks=(2, 4, 8))
     for number in range(1000):

@@ -1,10 +1,12 @@
-"""Regular expressions of strangers that would take forever: refused at once, in every place that can hold one."""
+"""Regular expressions of strangers that would take forever: refused, in every place that can hold one.
+
+If one were tried, its test would not end.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from time import perf_counter
 
 import pytest
 
@@ -23,9 +25,7 @@ LONG = "a" * 60
 @pytest.mark.parametrize("setting", ["rank_pattern", "alpha_pattern"])
 def test_regular_expressions_that_take_forever(tmp_path: Path, bomb: str, setting: str) -> None:
     folder = peft_folder(tmp_path / "a", peft_pair(LONG), **{setting: {bomb: 2}})
-    start = perf_counter()
     error = refusal(folder)
-    assert perf_counter() - start < 5
     assert error.path == folder / "adapter_config.json" and error.key == setting and "forever" in str(error)
 
 
@@ -41,10 +41,8 @@ def test_the_same_in_a_diffusers_file(tmp_path: Path, bomb: str) -> None:
 @pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:12])
 def test_the_same_in_the_users_own_weights(tmp_path: Path, bomb: str) -> None:
     path = kohya_file(tmp_path / "a.safetensors", kohya_pair(f"lora_unet_{LONG}"))
-    start = perf_counter()
     with pytest.raises(LorafoldError, match=r"^module_weights\['"):
         lorafold.merge([path], rank=2, module_weights={bomb: [1.0]})
-    assert perf_counter() - start < 5
 
 
 @pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:12])
@@ -52,8 +50,6 @@ def test_the_same_in_the_users_own_weights(tmp_path: Path, bomb: str) -> None:
 def test_targets_that_take_forever_become_a_list(tmp_path: Path, bomb: str, setting: str) -> None:
     """What a merge needs of these it can write down without them."""
     folder = peft_folder(tmp_path / "a", peft_pair(LONG), **{setting: bomb})
-    start = perf_counter()
     written = lorafold.save(lorafold.merge([folder], rank=2).adapter, tmp_path / "out")
-    assert perf_counter() - start < 5
     config = json.loads((written / "adapter_config.json").read_text())
     assert config["target_modules"] == [LONG] and not config.get("exclude_modules")

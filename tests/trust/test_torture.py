@@ -157,6 +157,7 @@ def test_no_infinite_number_reaches_a_file(tmp_path: Path, form: str, dtype: str
     assert bool(module.up.isfinite().all()) and bool(module.down.isfinite().all()) and math.isfinite(module.scale)
 
 
+@pytest.mark.slow
 def test_a_thousand_modules() -> None:
     shapes = {f"m{i}": (6 + i % 5, 5 + i % 7) for i in range(1000)}
     adapters = [random_adapter("kohya", shapes, 2, seed=seed) for seed in (1, 2)]
