@@ -125,6 +125,8 @@ def _serve() -> None:
     """Answer until there are no more requests."""
     import importlib
 
+    import geoopt  # noqa: F401, this and the next: what commands import once they need it
+    import torch._dynamo  # noqa: F401
     from hydra.core.plugins import Plugins
 
     for name in ("config", "integrations.peft", "run_path", *(f"run_{name}" for name in COMMANDS if name != "merge")):
