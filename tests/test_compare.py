@@ -269,3 +269,39 @@ def not_a_number():
 def test_mistakes_are_named(inputs, changes, message):
     with pytest.raises(LorafoldError, match=message):
         lorafold.compare(inputs(), **changes)
+
+
+@pytest.mark.parametrize("narrower", [0, 1])
+def test_a_rank_deficient_adapter_beside_a_wider_one(narrower):
+    """The angles that do not exist must not come before those that do."""
+    pair = adapters(3, 5)
+    pair[0] = changed(pair[0], lambda m: replace(m, up=torch.cat([m.up[:, :1], m.up[:, :1], m.up[:, 2:]], 1)))
+    pair = pair[::-1] if narrower else pair
+    for module, entry in entries(lorafold.compare(pair, distances=list(DISTANCES)).metrics()):
+        modules = [adapter.modules[module["name"]] for adapter in pair]
+        for side in SIDES:
+            X, Y = (frames(each, side) for each in modules)
+            assert {entry[side]["k"], entry[side]["l"]} == {2, 5}
+            np.testing.assert_allclose(entry[side]["angles"], angles(X, Y), atol=1e-6)
+            for name, value in entry[side]["distances"].items():
+                expected = distance(name, X, Y, completion="containment")
+                assert value == pytest.approx(float(expected), abs=1e-10), name
+
+
+def test_modules_keep_their_place_where_ranks_alternate():
+    """Modules of one slot layout are compared together, and those of another lie between them."""
+    shapes = {f"layer.{i}.q": (18, 20) for i in range(6)}
+    pair = [
+        random_adapter("kohya", shapes, {name: 2 + 3 * (i % 2) for i, name in enumerate(shapes)}, seed=s)
+        for s in (0, 1)
+    ]
+    together = lorafold.compare(pair).metrics()["modules"]
+    assert [module["name"] for module in together] == list(shapes)
+    for module in together:
+        (alone,) = lorafold.compare([changed(adapter, only=[module["name"]]) for adapter in pair]).metrics()["modules"]
+        assert module["numerical_ranks"] == alone["numerical_ranks"] and module["norms"] == pytest.approx(
+            alone["norms"]
+        )
+        for side in SIDES:
+            one, other = module["pairs"][0][side], alone["pairs"][0][side]
+            assert one["phi"] == pytest.approx(other["phi"]) and one["angles"] == pytest.approx(other["angles"])

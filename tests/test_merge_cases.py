@@ -180,3 +180,20 @@ def test_mixed_ranks_within_an_adapter():
     second = random_adapter("kohya", shapes, {name: 4 - i % 2 for i, name in enumerate(shapes)}, seed=2)
     found = merged([first, second], weights=[1, 1], rank=7)
     assert_equal(found, {name: updates(first)[name] + updates(second)[name] for name in shapes})
+
+
+@pytest.mark.parametrize("scale", [1.0, -1.0, -1e-3])
+def test_what_is_left_of_a_part_that_cancels_is_no_direction(scale):
+    """(ΔW_1 + ΔW_2) - ΔW_1 has the rank of ΔW_2, whatever the sign of what it is multiplied by."""
+    first, second = pair()
+    both = changed(first, lambda m: stacked(m, second.modules[m.name]))
+    result = lorafold.merge([both, first], weights=[1, -1], rank="max", scale=scale)
+    for name, module in result.adapter.modules.items():
+        assert module.rank == second.modules[name].rank
+    assert_equal(updates(result.adapter), {name: scale * delta for name, delta in updates(second).items()})
+
+
+def stacked(one, other):
+    """A module whose update is the sum of two."""
+    up = torch.cat([one.scale * one.up, other.scale * other.up], 1)
+    return replace(one, up=up, down=torch.cat([one.down, other.down]), scale=1.0)

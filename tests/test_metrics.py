@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 
 import lorafold
 from lorafold.adapters import Adapter
+from lorafold.merge import _stages
+from lorafold.merge_piece import _drift
 from tests import oracles
 from tests.builders import changed, random_adapter
 from tests.builders import one_thread as one_thread
@@ -164,3 +167,30 @@ def test_an_adapter_in_memory_has_no_path():
     assert [entry["path"] for entry in metrics["inputs"]] == [None, None]
     files = [replace(adapter, path=Path("x.safetensors")) for adapter in pair()]
     assert lorafold.merge(files, rank=2).metrics()["inputs"][0]["path"] == "x.safetensors"
+
+
+def test_overlap_of_the_inputs_is_that_of_the_adapters_that_have_the_module():
+    first, second = pair()
+    third = random_adapter("kohya", SHAPES, 2, seed=3)
+    few = replace(second, modules={"a": second.modules["a"]})
+    whole, without = (lorafold.merge(adapters, rank=2).metrics() for adapters in ([first, few, third], [first, third]))
+    for side in ("left", "right"):
+        assert whole["modules"][1]["phi_inputs"][side] == pytest.approx(without["modules"][1]["phi_inputs"][side])
+
+
+def test_seconds_of_the_stages_add_up_to_those_of_the_merge():
+    """Threads spend more than passes on the clock: shares of it are told."""
+    batches = [
+        SimpleNamespace(seconds={"gram": 1.0, "solve": 3.0}),
+        SimpleNamespace(seconds={"gram": 1.0, "lift": 3.0}),
+    ]
+    found = _stages({"read": 0.5, "merge": 4.0}, batches)
+    assert found == {"read": 0.5, "gram": 1.0, "solve": 1.5, "lift": 1.5}
+
+
+@pytest.mark.parametrize("cosine", [0.0, 0.6, -0.6])
+def test_columns_that_are_not_orthogonal_read_as_drift(cosine):
+    """Of any size, beside a module whose columns are; a column of zeros is none."""
+    turned = torch.tensor([[1, cosine, 0], [0, math.sqrt(1 - cosine**2), 0], [0, 0, 0]], dtype=torch.float64)
+    frames = torch.stack([turned, torch.eye(3, dtype=torch.float64)]) * torch.tensor([3, 0.25, 1], dtype=torch.float64)
+    assert _drift(frames.mT @ frames).tolist() == pytest.approx([abs(cosine), 0], abs=1e-14)

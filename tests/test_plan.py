@@ -42,6 +42,12 @@ MISTAKES = {
         {"solver": {"name": "riemannian_adam", "max_steps": 2.5}},
         "max_steps=2.5, expected a whole number",
     ),
+    "a tolerance below 0": (
+        {"solver": {"name": "alternating", "tol": -1e-6}},
+        "solver.tol=-1e-06, expected a finite number >= 0",
+    ),
+    "a tolerance that is NaN": ({"solver": {"name": "trust_region", "tol": NAN}}, "solver.tol=nan, expected a finite"),
+    "steps below 0": ({"solver": {"name": "riemannian_adam", "max_steps": -1}}, "solver.max_steps=-1, expected a fini"),
     "an unknown manifold": ({"manifold": "sphere"}, "unknown manifold 'sphere'. Choose one of grassmann, gras"),
     "an unknown core rule": ({"core": "summ"}, r"unknown core 'summ'.*Did you mean 'sum'\?"),
     "an option of a rule without any": ({"core": {"name": "sum", "density": 1}}, "It has no options"),

@@ -165,3 +165,10 @@ class TestBalance:
         one = lorafold.merge(trio(), weights=[1, 2, 3], balance=True, rank=6, subspace_weight=0)
         other = lorafold.merge(trio()[::-1], weights=[3, 2, 1], balance=True, rank=6, subspace_weight=0)
         assert change(other, one) < 1e-9
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("prepared", [{"truncate": 2}, {"balance": True}, {"truncate": 2, "balance": 0.5}], ids=str)
+def test_a_merge_of_prepared_adapters_has_the_dtype_of_the_given_ones(prepared, dtype):
+    result = lorafold.merge([adapter(4, 1, dtype=dtype), adapter(5, 2, dtype=dtype)], rank=3, **prepared)
+    assert {factor.dtype for m in result.adapter.modules.values() for factor in (m.up, m.down)} == {dtype}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from lorafold.record import environment, write_json, write_resolved
+from lorafold.record import _git, environment, write_json, write_resolved
 
 
 def test_json_has_no_nan_and_no_leftovers(tmp_path):
@@ -44,3 +45,18 @@ def test_the_environment_is_plain_and_complete():
     assert content["threads"] >= 1
     assert (content["device"], content["gpu"]) == ("cpu", None)
     assert all(content[package] for package in ("lorafold", "python", "torch", "geoopt", "safetensors"))
+
+
+def test_a_checkout_is_clean_until_a_file_differs(tmp_path):
+    def git(*arguments):
+        subprocess.run(["git", "-C", tmp_path, *arguments], check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("-c", "user.name=n", "-c", "user.email=e", "commit", "-m", "one")
+    clean = _git(tmp_path)
+    assert len(clean["sha"]) == 40 and clean["dirty"] is False
+    (tmp_path / "a").write_text("2")
+    assert _git(tmp_path) == {**clean, "dirty": True}
+    assert _git(tmp_path / "installed") is None

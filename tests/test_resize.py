@@ -205,3 +205,10 @@ def test_nan_is_named_by_file_and_key():
 
 def test_it_is_there_from_python():
     assert lorafold.resize is resize
+
+
+@pytest.mark.parametrize("share", [{"energy": 0.999}, {"ratio": 1e-3}, {"parameters": 0.9}], ids=str)
+def test_a_rank_beside_a_share_is_a_limit(share):
+    alone, limited = (resize(adapter(), **share, **rank).adapter for rank in ({}, {"rank": 2}))
+    assert {module.rank for module in limited.modules.values()} == {2}
+    assert all(module.rank > 2 for module in alone.modules.values())

@@ -15,6 +15,7 @@ from lorafold.adapters.fingerprint import fingerprint
 from lorafold.errors import LorafoldError
 from lorafold.run import MergeJob, Run, adapter_paths, cpu_threads
 from lorafold.settings import Settings
+from tests.builders import one_thread as one_thread
 
 SETTINGS = Settings(rank=3, solver="alternating")
 NAMES = ("lora_unet_down_blocks_0_attentions_0_proj_in", "lora_te_text_model_encoder_layers_0_mlp_fc1")
@@ -114,10 +115,10 @@ def test_paths_start_where_the_user_stands(tmp_path, monkeypatch):
     assert all(path.is_dir() for path in adapter_paths("demo", tmp_path))
 
 
-@pytest.mark.parametrize("count", [None, 1])
-def test_threads_are_as_before_afterwards(count):
-    before = torch.get_num_threads()
+@pytest.mark.parametrize("count", [None, 1, 2])
+def test_threads_are_as_before_afterwards(count, one_thread):
+    torch.set_num_threads(3)
     with pytest.raises(KeyError), cpu_threads(count):
-        assert torch.get_num_threads() == (count or before)
+        assert torch.get_num_threads() == (count or 3)
         raise KeyError
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == 3

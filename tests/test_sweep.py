@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, fields
 
 import pytest
 
 from lorafold.errors import LorafoldError
+from lorafold.settings import Settings
 from lorafold.sweep import clear, failures, finished, leave_error, summary_of_failures, threads_per_worker
 
 CONFIG = {
@@ -118,5 +120,19 @@ def test_runs_at_the_same_time_share_the_cores(launcher, cores, threads):
     assert threads_per_worker(launcher, cores) == threads
 
 
-def test_the_cores_are_those_of_this_process():
-    assert threads_per_worker({"n_jobs": 1}) >= 1
+def test_the_cores_are_those_of_this_process(monkeypatch):
+    """Of which a cluster or a container may grant fewer than the machine has."""
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 2, 5}, raising=False)
+    assert threads_per_worker({"n_jobs": 1}) == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    assert threads_per_worker({"n_jobs": 1}) == 64
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
+def test_every_setting_of_a_merge_makes_another_run(folder, name):
+    asked = {**CONFIG, **asdict(Settings())}
+    record = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**record, "config": asked}))
+    assert finished(folder, asked, HASHES)
+    assert finished(folder, {**asked, name: "something else"}, HASHES) is None

@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from lorafold import run
 from lorafold.errors import LorafoldError
+from lorafold.settings import Settings
 from lorafold.tracking import find_tracker
 from tests import commands
 
@@ -36,3 +38,13 @@ def test_a_run_is_in_mlflow_with_its_settings_and_figures(tmp_path):
     assert logged["rank"] == "3" and logged["objective.name"] == "chordal"
     value = float(logged["summary.reconstruction_error"].split()[1])
     assert value == pytest.approx(metrics["summary"]["reconstruction_error"])
+
+
+@pytest.mark.parametrize(("overrides", "name"), [(["rank=3", "seed=1"], "rank=3 seed=1"), ([], "run")])
+def test_a_run_is_called_what_was_asked_for_or_as_its_folder(tmp_path, monkeypatch, overrides, name):
+    logged = []
+    monkeypatch.setattr(run, "find_tracker", lambda tracker: lambda *entry: logged.append((tracker, *entry)))
+    (tmp_path / "run").mkdir()
+    job = run.MergeJob(Settings(rank=2, solver="alternating"), page=False, tracker="mlflow")
+    metrics = run.merge(run.Run(tmp_path / "run", tmp_path, overrides, alone=False), job)
+    assert logged == [("mlflow", name, metrics)]

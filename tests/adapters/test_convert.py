@@ -134,10 +134,19 @@ def test_an_unknown_model_stays_in_its_own_format(form: str, kept: str) -> None:
     assert convert(adapter, form) is adapter
 
 
-@pytest.mark.parametrize("name", ["lora_unet_blocks_0_self_attn_q", "lora_unet_mid_block_attentions_0_proj_in"])
-def test_usual_names_stay_the_same_object(name: str) -> None:
-    adapter = one(name, "kohya")
-    assert convert(adapter, "kohya") is adapter
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("lora_unet_blocks_0_self_attn_q", "kohya"),
+        ("lora_unet_mid_block_attentions_0_proj_in", "kohya"),
+        ("lora_unet_double_blocks_0_img_attn_qkv", "kohya"),
+        ("transformer.transformer_blocks.0.attn.to_q", "diffusers"),  # one part of three of a fused layer
+        ("transformer.transformer_blocks.0.attn.to_v", "diffusers"),
+    ],
+)
+def test_usual_names_stay_the_same_object(name: str, form: str) -> None:
+    adapter = one(name, form)
+    assert convert(adapter, form) is adapter
 
 
 @pytest.mark.parametrize(("n", "renamed"), [(768, "mid_block_attentions_0"), (2048, "middle_block_1")])
@@ -152,6 +161,27 @@ def test_additive_tensors_follow_their_layer() -> None:
     adapter = replace(one("lora_unet_blocks_0_ffn_0", "kohya"), deltas={"lora_unet_blocks_0_ffn_0.diff_b": normal(6)})
     assert list(convert(adapter, "comfyui").deltas) == ["diffusion_model.blocks.0.ffn.0.diff_b"]
     assert list(convert(convert(adapter, "comfyui"), "kohya").deltas) == ["lora_unet_blocks_0_ffn_0.diff_b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "key"),
+    [
+        ("lora_transformer_single_transformer_blocks_0_proj_out", "kohya", "lora_unet_single_blocks_0_linear2"),
+        ("lora_unet_double_blocks_0_img_attn_qkv", "comfyui", "diffusion_model.double_blocks.0.img_attn.qkv"),
+        ("lora_unet_final_layer_adaLN_modulation_1", "comfyui", "diffusion_model.final_layer.adaLN_modulation.1"),
+        ("lora_transformer_single_transformer_blocks_0_attn_to_q", "kohya", None),  # part of a fused layer
+        ("lora_transformer_norm_out_linear", "kohya", None),  # whose rows stand in another order
+    ],
+)
+def test_additive_tensors_are_renamed_where_their_rows_stay_as_they_are(
+    name: str, target: str, key: str | None
+) -> None:
+    adapter = replace(one(name, "kohya"), deltas={f"{name}.diff_b": normal(6)})
+    if key is None:
+        with pytest.raises(LorafoldError, match=rf"{name}\.diff_b: no counterpart in the names of {target}"):
+            convert(adapter, target)
+    else:
+        assert list(convert(adapter, target).deltas) == [f"{key}.diff_b"]
 
 
 def test_a_bias_is_scaled_along(tmp_path: Path) -> None:

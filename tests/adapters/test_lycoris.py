@@ -119,6 +119,22 @@ def test_a_flattened_kernel_is_known_by_the_name_of_the_layer(tmp_path: Path, na
     assert load(save(adapter, tmp_path / "b.safetensors")).modules[name].kernel == (3, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "n"),
+    [
+        ("lora_unet_down_blocks_0_resnets_1_conv2", 17),
+        ("lora_unet_down_blocks_0_resnets_1_conv2_proj", 18),
+        ("lora_unet_down_blocks_0_attentions_1_proj_in", 18),
+    ],
+)
+def test_other_layers_are_linear(tmp_path: Path, name: str, n: int) -> None:
+    """Nine times as many columns do not make a kernel, nor does a name that only begins like that of one."""
+    parts = numbers(torch.float32, hada_w1_a=(4, 1), hada_w1_b=(1, n), hada_w2_a=(4, 1), hada_w2_b=(1, n))
+    tensors = {f"{name}.{part}": tensor for part, tensor in parts.items()}
+    module = load(kohya_file(tmp_path / "a.safetensors", tensors)).modules[name]
+    assert (module.kernel, module.kind, module.shape) == ((), "linear", (4, n))
+
+
 def test_what_is_read_is_written_as_lora(tmp_path: Path) -> None:
     parts = numbers(torch.float32, **{f"lokr_{part}": shape for part, shape in LOKR["kernel"][0].items()})
     adapter = load(kohya_file(tmp_path / "a.safetensors", named(parts)))
@@ -199,6 +215,26 @@ BAD = {
             "lora_down.1.weight": (3, 5),
         },
         "ranks [2, 3]",
+    ),
+    "parts for two inputs": (
+        {
+            "lora_up.0.weight": (4, 2),
+            "lora_down.0.weight": (2, 5),
+            "lora_up.1.weight": (4, 2),
+            "lora_down.1.weight": (2, 6),
+        },
+        "inputs of shapes [(5,), (6,)]",
+    ),
+    "parts of convolutions": (
+        {"lora_up.0.weight": (4, 2, 1, 1), "lora_down.0.weight": (2, 5, 3, 3)},
+        "inputs of shapes [(5, 3, 3)]",
+    ),
+    "huge parts": (
+        {
+            **{f"lora_up.{i}.weight": (4096, 20) for i in range(64)},
+            **{f"lora_down.{i}.weight": (20, 1) for i in range(64)},
+        },
+        "parts of ranks [20]",
     ),
     "a part missing": ({"lora_up.1.weight": (4, 2), "lora_down.1.weight": (2, 5)}, "no lora_up.0.weight"),
 }

@@ -95,3 +95,11 @@ def test_what_the_first_format_cannot_hold_is_refused() -> None:
     biased = Adapter("diffusers", {name: Module(name, normal(6, 2), normal(2, 4), 1.0, bias=normal(6))})
     with pytest.raises(LorafoldError, match="a LoRA bias, which a file of format kohya cannot hold"):
         matched([flux(1), replace(biased, path=Path("b"))])
+
+
+@pytest.mark.parametrize("parts", [{"bias": normal(6)}, {"kind": "embedding"}], ids=str)
+def test_what_the_first_format_cannot_hold_is_refused_under_equal_names_too(parts: dict) -> None:
+    plain = Module(QKV, normal(6, 2), normal(2, 4), 1.0)
+    other = Adapter("peft", {QKV: replace(plain, **parts)}, path=Path("b"))
+    with pytest.raises(LorafoldError, match="which a file of format kohya cannot hold"):
+        matched([Adapter("kohya", {QKV: plain}), other])

@@ -70,3 +70,13 @@ def test_a_weak_adapter_gets_its_own_directions_at_full_size():
 def test_other_shares_are_refused(common):
     with pytest.raises(LorafoldError, match=r"core\.common=.*from 0 to 1"):
         bound("iso_cts", common=common)
+
+
+def test_an_adapter_inside_the_common_directions_adds_none():
+    """What rounding leaves of it outside has no direction of its own."""
+    U, V = Source(1).haar(12, 12), Source(2).haar(12, 12)
+    common = (U[:, :4] * torch.tensor([8.0, 7.0, 6.0, 5.0]).double()) @ V[:, :4].T
+    within, apart = 0.5 * common, U[:, 4:8] @ V[:, 4:8].T
+    merged = bound("iso_cts", common=0.5)(torch.stack([common, within, apart])[None], torch.ones(1, 3).double())[0]
+    sigma = torch.linalg.svdvals(merged)
+    assert int((sigma > 1e-9).sum()) == 6  # of 8: 4 in common, 1 of 3 adapters' own, and none that is noise

@@ -62,6 +62,16 @@ def test_rows_sum_up_what_their_modules_have():
     assert float(row(lines, "down block 0")[7]) == pytest.approx(inner / math.prod(sizes), abs=5e-5)
 
 
+@pytest.mark.parametrize(("alpha", "count"), [(0.005, "1"), (0.05, "3"), (0.2, "4")])
+def test_what_is_beyond_chance_depends_on_the_level_asked_for(alpha, count):
+    content = metrics(2, 3)
+    content["summary"]["alpha"] = alpha
+    for module, p in zip(content["modules"], (0.0, 0.01, 0.05, 0.06, 0.5, 1.0), strict=True):
+        module["pairs"][0]["left"]["p_adjusted"] = p
+    counts = [int(row(shown(content), label)[4]) for label in ("down block 0", "mid block")]
+    assert str(sum(counts)) == count
+
+
 def test_several_adapters_have_a_row_per_pair():
     content = metrics(2, 3, 4)
     lines = shown(content)
