@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lorafold import MergeResult
 from lorafold.adapters import Adapter, Module
+from lorafold.run import MergeJob, Run, merge
+from lorafold.settings import Settings
 from tests import oracles
 from tests.builders import Source, changed, demo
 from tests.oracles import updates
@@ -44,6 +49,12 @@ def change(one: MergeResult, other: MergeResult) -> float:
     """The largest relative difference of any module of two merges."""
     assert one.adapter.modules.keys() == other.adapter.modules.keys()
     return worst(one, updates(other.adapter).__getitem__)
+
+
+def run_metrics(**settings: Any) -> dict[str, Any]:
+    """The content of `metrics.json` after a merge of the pair by the command, without its page."""
+    with TemporaryDirectory() as folder:
+        return merge(Run(Path(folder), Path(folder), alone=False), MergeJob(Settings(**settings), page=False))
 
 
 def few() -> list[Adapter]:

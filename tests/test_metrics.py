@@ -180,11 +180,8 @@ def test_overlap_of_the_inputs_is_that_of_the_adapters_that_have_the_module():
 
 def test_seconds_of_the_stages_add_up_to_those_of_the_merge():
     """Threads spend more than passes on the clock: shares of it are told."""
-    batches = [
-        SimpleNamespace(seconds={"gram": 1.0, "solve": 3.0}),
-        SimpleNamespace(seconds={"gram": 1.0, "lift": 3.0}),
-    ]
-    found = _stages({"read": 0.5, "merge": 4.0}, batches)
+    spent = ({"gram": 1.0, "solve": 3.0}, {"gram": 1.0, "lift": 3.0})
+    found = _stages({"read": 0.5, "merge": 4.0}, [SimpleNamespace(seconds=seconds) for seconds in spent])
     assert found == {"read": 0.5, "gram": 1.0, "solve": 1.5, "lift": 1.5}
 
 

@@ -173,9 +173,7 @@ def test_additive_tensors_follow_their_layer() -> None:
         ("lora_transformer_norm_out_linear", "kohya", None),  # whose rows stand in another order
     ],
 )
-def test_additive_tensors_are_renamed_where_their_rows_stay_as_they_are(
-    name: str, target: str, key: str | None
-) -> None:
+def test_additive_tensors_are_renamed_where_their_rows_stay(name: str, target: str, key: str | None) -> None:
     adapter = replace(one(name, "kohya"), deltas={f"{name}.diff_b": normal(6)})
     if key is None:
         with pytest.raises(LorafoldError, match=rf"{name}\.diff_b: no counterpart in the names of {target}"):

@@ -11,8 +11,9 @@ again). One process, at the lowest priority, forks for each change and runs the 
 file that mirrors it first, the fastest first, at most --tests of them, until one fails. A line that only an import
 executes counts as executed by what executes the rest of its file, or by what executes files that import it.
 
-Every answer is kept in results.jsonl as it comes: stopped and started again, the command goes on where it was. Survivors
-are to be read, not counted alone: some change nothing that can be observed, or only speed or the wording of a message.
+Every answer is kept in results.jsonl as it comes: stopped and started again, the command goes on where it was.
+Survivors are to be read, not only counted: some change nothing that can be observed, or only speed or the wording of a
+message.
 """
 
 from __future__ import annotations
@@ -169,7 +170,8 @@ def _unnoticed(answers: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield f"{entry['answer']} ({entry['tests']} of {entry['covering']} cases)  {entry['mutant']}"
     seconds = sorted(entry["seconds"] for entry in answers if entry["tests"])
     if seconds:
-        yield f"\n{len(seconds)} runs, {sum(seconds):.0f} s; median {seconds[len(seconds) // 2]:.1f} s, longest {seconds[-1]:.0f} s"
+        median = seconds[len(seconds) // 2]
+        yield f"\n{len(seconds)} runs, {sum(seconds):.0f} s; median {median:.1f} s, longest {seconds[-1]:.0f} s"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -118,7 +118,7 @@ def mutants(file: str, source: bytes) -> Iterator[Mutant]:
 
 
 def _nodes(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
-    """Statements and expressions that mean something when the program runs, but not the parts of a raise or an f-string."""
+    """Statements and expressions that mean something to a program, but not the parts of a raise or of an f-string."""
     if isinstance(node, ast.expr | ast.stmt):
         yield node
     if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):

@@ -46,14 +46,12 @@ def test_values_out_of_range_are_refused(options, message):
         bound("cart", **options)
 
 
-@pytest.mark.parametrize(("share", "count"), [(0.1, 3), (0.3, 9), (0.7, 21), (0.11, 4)])
+@pytest.mark.parametrize(("share", "count"), [(0.1, 3), (0.11, 4), (0.2, 6), (0.3, 9)])
 def test_a_share_that_is_a_whole_number_of_directions_is_not_rounded_up(share, count):
-    """0.1 x 30 is 3.0000000000000004."""
+    """0.1 x 30 is 3.0000000000000004. Of orthogonal updates, X_i - X̄ begins with the leading directions of X_i."""
     U, V = Source(1).haar(30, 30), Source(2).haar(30, 30)
-    sigma = torch.arange(30, 0, -1).double()
-    cores, weights = torch.stack([(U * sigma) @ V.T, -(U * sigma) @ V.T])[None], torch.full((1, 2), 0.5).double()
-    departures = bound("cart", share=share, strength=1.0)(
-        cores * torch.tensor([1.0, 0.5]).double()[:, None, None], weights
-    )
-    expected = (U * (sigma / 4)) @ V.T + 0 * U
-    torch.testing.assert_close(departures[0], expected, rtol=0, atol=1e-10)
+    sigma = torch.linspace(1.1, 1.0, 10, dtype=torch.float64).repeat(3)
+    cores = torch.stack([(U * sigma)[:, i : i + 10] @ V[:, i : i + 10].T for i in (0, 10, 20)])
+    merged = bound("cart", share=share, strength=1.0)(cores[None], EQUAL[:1])[0]
+    gains = ((torch.arange(30) % 10 < count).double() * 2 + 1) / 3
+    torch.testing.assert_close(merged, (U * sigma * gains) @ V.T, rtol=0, atol=1e-12)

@@ -1,21 +1,32 @@
-"""The closing table, from metrics alone."""
+"""The closing table: of a real merge of the shipped pair, and of what it does not have, made from its metrics."""
 
 from __future__ import annotations
 
 import io
+from copy import deepcopy
+from functools import cache
 
 import pytest
 from rich.console import Console
 
 from lorafold.report.terminal import not_converged, one_line, show
 from lorafold.settings import CHOSEN
+from tests.demo_pair import run_metrics
+
+SIDES = ("left", "right")
+
+
+@cache
+def merged():
+    """Of a run that stops before all of its modules have converged."""
+    return run_metrics(rank=4, solver={"name": "riemannian_adam", "max_steps": 0, "start_steps": 3})
 
 
 def module(name, *, converged=True, phi=(0.5, 0.7), kept=(0.9, 0.6), error=0.25, before=0.1):
-    sides = {side: {"phi": list(phi)} for side in ("left", "right")}
     return {
+        **deepcopy(merged()["modules"][0]),
+        **{side: {"phi": list(phi)} for side in SIDES},
         "name": name,
-        **sides,
         "phi_inputs": {"left": before, "right": before},
         "retained": list(kept),
         "reconstruction_error": error,
@@ -25,28 +36,23 @@ def module(name, *, converged=True, phi=(0.5, 0.7), kept=(0.9, 0.6), error=0.25,
 
 
 def metrics(modules, count=2):
+    content = deepcopy(merged())
+    content.pop("page", None)
+    content["modules"] = modules
     paths = [f"/adapters/{'long_folder_name/' * 5}adapter_{i}.safetensors" for i in range(count)]
-    return {
-        "command": "merge",
-        "config": {
-            "rank": 32,
-            "objective": {"name": "chordal"},
-            "solver": {"name": "riemannian_adam", "tol": 1e-6, "max_steps": 2000},
-            "core": {"name": "sum"},
-        },
-        "inputs": [{"path": path, "ranks": [8, 16]} for path in paths],
-        "summary": {
-            "modules": len(modules),
-            "converged": sum(entry["converged"] for entry in modules),
-            "phi": {"left": [0.51] * count, "right": [0.61] * count},
-            "phi_inputs": {"left": 0.11, "right": None},
-            "retained": [0.81] * count,
-            "reconstruction_error": 0.321,
-            "seconds": {"total": 1.26},
-        },
-        "modules": modules,
-        "output": {"path": "/runs/merged.safetensors", "format": "kohya"},
+    content["inputs"] = [{**merged()["inputs"][0], "path": path, "ranks": [8, 16]} for path in paths]
+    content["config"] |= {"solver": {"name": "riemannian_adam", "tol": 1e-6, "max_steps": 2000}, "scale": 1.0}
+    content["output"]["path"] = "/runs/merged.safetensors"
+    content["summary"] |= {
+        "modules": len(modules),
+        "converged": sum(entry["converged"] for entry in modules),
+        "phi": {"left": [0.51] * count, "right": [0.61] * count},
+        "phi_inputs": {"left": 0.11, "right": None},
+        "retained": [0.81] * count,
+        "reconstruction_error": 0.321,
+        "seconds": {"total": 1.26},
     }
+    return content
 
 
 def shown(content, width=80):
@@ -61,6 +67,33 @@ LAYERS = [module(f"encoder.layer.{i}.attention.self.{part}") for i in range(6) f
 def row(lines, label):
     (line,) = [line for line in lines if line.startswith(label)]
     return line.removeprefix(label).split()
+
+
+def mean(values):
+    values = list(values)
+    return sum(values) / len(values)
+
+
+def test_a_real_merge_row_by_row():
+    """What is shown of each layer is the mean of what its modules have, and the total that of all."""
+    lines, found = shown(merged(), 400), merged()["modules"]
+    layers = {f"layer {i}": [entry for entry in found if f"layer.{i}." in entry["name"]] for i in (0, 2, 5)}
+    for label, modules in {**layers, "total": found}.items():
+        assert row(lines, label) == [
+            *(f"{mean(entry['phi_inputs'][side] for entry in modules):.2f}" for side in SIDES),
+            *(f"{mean(value for entry in modules for value in entry[side]['phi']):.2f}" for side in SIDES),
+            *(f"{mean(entry['retained'][i] for entry in modules):.2f}" for i in (0, 1)),
+            f"{mean(entry['reconstruction_error'] for entry in modules):.3f}",
+            f"{sum(entry['converged'] for entry in modules)}/{len(modules)}",
+        ]
+    assert [line.split()[0] for line in lines if line.startswith("#")] == ["#1:", "#2:"]
+    assert (
+        f"scale: {merged()['summary']['scale']:.4g} (chosen, as the factors above; weights=mean: as they are)" in lines
+    )
+    failed = sum(not entry["converged"] for entry in found)
+    assert 0 < failed < len(found)
+    assert any(line.startswith(f"not converged: {failed} of {len(found)} modules") for line in lines)
+    assert lines[0].startswith(f"{len(found)} modules, rank 4, chordal, riemannian_adam, ")
 
 
 def test_rows_are_means_over_modules_and_adapters():
@@ -116,7 +149,8 @@ def test_one_line_is_the_total_row_in_words():
 
 def test_a_scale_that_was_chosen_and_gains_are_said():
     content = metrics(LAYERS)
-    content["config"]["scale"], content["summary"]["scale"] = "mean_norm", 0.61803
+    content["config"] |= {"scale": "mean_norm", "weights": "mean"}
+    content["summary"]["scale"] = 0.61803
     content["inputs"][0]["gain"] = 1.2345
     lines = shown(content, 400)
     assert "scale: 0.618 (mean_norm)" in lines

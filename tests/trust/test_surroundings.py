@@ -105,7 +105,8 @@ def test_a_merged_file_names_no_folder_of_the_machine(tmp_path: Path, monkeypatc
     host = "a-host-of-no-other-name"
     for module, function in ((socket, "gethostname"), (platform, "node")):
         monkeypatch.setattr(module, function, lambda: host)
-    monkeypatch.setattr(os, "uname", lambda real=os.uname(): os.uname_result((real[0], host, *real[2:])))
+    named = os.uname_result((os.uname()[0], host, *os.uname()[2:]))
+    monkeypatch.setattr(os, "uname", lambda: named)
     monkeypatch.setattr(platform, "_uname_cache", None)  # so that it asks again
     assert platform.uname().node == os.uname().nodename == host
     secret = tmp_path / "home-of-somebody"
