@@ -44,7 +44,7 @@ def cart(cores: Tensor, weights: Tensor, *, share: float, strength: float) -> Te
     signed = weights.sign()[..., None, None] * cores
     mean = (shares[..., None, None] * signed).sum(1)
     departures = spectrum(signed - mean[:, None])
-    count = (share * departures.rank.to(shares.dtype) - 1e-9).ceil()  # 0.1 x 30 is a little more than 3
+    count = (share * departures.rank.to(shares.dtype) - 1e-9).ceil()  # 0.28 x 25 is a little more than 7
     tasks = (sizes > 0).sum(-1).to(sizes.dtype)
     leading = (shares[..., None, None] * departures.leading(count).matrix()).sum(1)
     return scale[:, None, None] * (mean + strength * tasks[:, None, None] * leading)

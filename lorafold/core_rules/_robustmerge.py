@@ -41,6 +41,6 @@ def robustmerge(factors: Factors, weights: Tensor, *, density: float) -> Tensor:
 def _largest(entries: Tensor, counts: Tensor) -> Tensor:
     """Zero but for the `counts` (b, N), rounded down, at least 1, entries of largest magnitude; ties all stay."""
     sizes = entries.abs().flatten(2)
-    last = (counts + 1e-9).floor().long().clamp(1, sizes.shape[-1]) - 1  # 0.1 x 30 is a little more than 3
+    last = (counts + 1e-9).floor().long().clamp(1, sizes.shape[-1]) - 1  # 0.29 x 100 is a little less than 29
     threshold = sizes.sort(-1, descending=True).values.gather(-1, last[..., None])
     return entries * (sizes >= threshold).view(entries.shape)
