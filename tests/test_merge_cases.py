@@ -193,6 +193,14 @@ def test_what_is_left_of_a_part_that_cancels_is_no_direction(scale):
     assert_equal(updates(result.adapter), {name: scale * delta for name, delta in updates(second).items()})
 
 
+@pytest.mark.parametrize("scale", [1.0, -1.0, -1e3])
+def test_updates_that_cancel_leave_nothing(scale):
+    first, _ = pair()
+    result = lorafold.merge([first, first], weights=[0.7, -0.7], rank="max", scale=scale)
+    assert {module.rank for module in result.adapter.modules.values()} == {1}
+    assert not any(bool(delta.any()) for delta in updates(result.adapter).values())
+
+
 def stacked(one, other):
     """A module whose update is the sum of two."""
     up = torch.cat([one.scale * one.up, other.scale * other.up], 1)

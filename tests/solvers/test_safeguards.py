@@ -54,6 +54,23 @@ def test_an_extrapolation_that_failed_is_forgotten():
     assert int(counted(F, far(F)).max()) <= 25
 
 
+@pytest.mark.parametrize("rows", [[True, False], [False, True], [True, True]])
+def test_what_is_forgotten_has_no_part_in_what_follows(rows):
+    """From then on it is as if the history began with the last iterate."""
+    source, forgotten = Source(9), torch.tensor(rows)
+    path = [(source.normal(2, 8), source.normal(2, 8)) for _ in range(9)]
+    old, young = Anderson(path[0][0], 4), Anderson(path[0][0], 4)
+    for step in path[:4]:
+        old.extrapolate(*step)
+    old.forget(forgotten)
+    young.extrapolate(*path[3])
+    for step in path[4:]:
+        one, other = old.extrapolate(*step), young.extrapolate(*step)
+        torch.testing.assert_close(one[forgotten], other[forgotten], rtol=0, atol=1e-10)
+        if step is path[4] and not all(rows):
+            assert not torch.allclose(one[~forgotten], other[~forgotten])
+
+
 def test_sweeps_that_overshoot_grow_cautious_until_they_descend():
     """Away from the subspaces: the shift that makes a step monotone is a hundred times the one that is given."""
     chordal = DISTANCES["chordal"].evaluate
