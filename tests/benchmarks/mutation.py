@@ -11,6 +11,7 @@ again). One process, at the lowest priority, forks for each change and runs the 
 file that mirrors it first, the fastest first, at most --tests of them, until one fails. A line that only an import
 executes counts as executed by what executes the rest of its file, or by what executes files that import it.
 
+Needs the extra `benchmark` (coverage). On two idle cores a map takes some ten minutes and a change some five seconds.
 Every answer is kept in results.jsonl as it comes: stopped and started again, the command goes on where it was.
 Survivors are to be read, not only counted: some change nothing that can be observed, or only speed or the wording of a
 message.

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,9 +50,7 @@ class Copy:
                 path.unlink()
 
     def sources(self) -> list[str]:
-        """The Python files that are neither tests nor scripts: those inside packages that setup ships."""
-        import tomllib
-
+        """The Python files of the packages in the wheel: neither tests nor scripts."""
         settings = tomllib.loads((self.folder / "pyproject.toml").read_text())
         packages = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
         paths = (path for package in packages for path in (self.folder / package).rglob("*.py"))
@@ -72,7 +71,7 @@ def _tracked(root: Path) -> list[str]:
 
 
 def preload() -> None:
-    """Import what is slow to import and none of what is tested."""
+    """Import what is slow to import and none of what is tested, at the lowest priority."""
     os.nice(19)
     os.environ["OMP_NUM_THREADS"] = "1"
     with warnings.catch_warnings():
