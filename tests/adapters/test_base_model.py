@@ -94,3 +94,14 @@ def test_a_model_that_nobody_knows_keeps_its_name():
 
 def test_the_shipped_adapter_says_it():
     assert base_model(load(DEMO[0])).name.endswith("all-MiniLM-L6-v2")
+
+
+@pytest.mark.parametrize("key", ["ss_base_model_version", "modelspec.architecture"])
+def test_an_empty_statement_is_none(key):
+    (name,) = modules = one(f"lora_unet_input_blocks_4_1_{BLOCK}", 2048)
+    assert base_model(Adapter("kohya", modules, metadata={key: ""})).family is SDXL, name
+
+
+@pytest.mark.parametrize("value", [None, "", 5, ["a"]], ids=str)
+def test_a_name_that_is_no_text_is_none(value):
+    assert base_model(Adapter("peft", one(), config={"base_model_name_or_path": value})) is None

@@ -185,3 +185,11 @@ def test_the_transposed_objective_exchanges_the_sides():
 def test_mistakes_are_named(change, message):
     with pytest.raises(LorafoldError, match=message):
         build(full_problem(Source(0), 9, 7, [[3, 3]]), 2, **{**OPTIONS, **change})
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_what_rounding_makes_of_a_value_grows_with_the_weights(size):
+    given = full_problem(Source(0), 9, 8, [[3, 3], [2, 5]])
+    weights = {"subspace_weight": size, "reconstruction_weight": size}
+    rounding = build(given, 3, **{**OPTIONS, **weights}).rounding
+    assert (rounding / size).tolist() == pytest.approx([16 * torch.finfo(rounding.dtype).eps] * 2, rel=1e-12)
