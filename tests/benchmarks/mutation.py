@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     options.home.mkdir(parents=True, exist_ok=True)
     copy = Copy(_ROOT, options.home.resolve())
+    copy.restore()
     preload()
     if options.map is not None:
         copy.refresh()
@@ -110,11 +111,8 @@ def _tried(copy: Copy, cases: Map, mutant: Mutant, most: int) -> dict[str, Any]:
     original, begun = (copy.folder / mutant.file).read_bytes(), perf_counter()
     limit = 60 + int(10 * sum(cases.seconds[case] for case in tests))
     log = copy.home / "mutant.log"
-    copy.write(mutant.file, mutant.apply(original))
-    try:
+    with copy.changed(mutant.file, mutant.apply(original)):
         status = forked(partial(pytest_in, copy, ["-x", *tests]), limit, log)
-    finally:
-        copy.write(mutant.file, original)
     failed = re.findall(r"^(?:FAILED|ERROR) (.*)", log.read_text(errors="replace"), re.MULTILINE)
     answer = "survived" if status == 0 else "killed"
     return {**entry, "answer": answer, "status": status, "by": failed[:1], "seconds": perf_counter() - begun}

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tomllib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,28 @@ class Copy:
         paths = (path for package in packages for path in (self.folder / package).rglob("*.py"))
         return sorted(path.relative_to(self.folder).as_posix() for path in paths)
 
-    def write(self, file: str, content: bytes) -> None:
+    @contextlib.contextmanager
+    def changed(self, file: str, content: bytes) -> Iterator[None]:
+        """The copy with another content of one file."""
+        self._backup.write_text(json.dumps([file, (self.folder / file).read_bytes().decode()]))
+        self._write(file, content)
+        try:
+            yield
+        finally:
+            self.restore()
+
+    def restore(self) -> None:
+        """Undo a change, also one that a killed process has left."""
+        if self._backup.exists():
+            file, content = json.loads(self._backup.read_text())
+            self._write(file, content.encode())
+            self._backup.unlink()
+
+    @property
+    def _backup(self) -> Path:
+        return self.home / "changed.json"
+
+    def _write(self, file: str, content: bytes) -> None:
         """Replace a file and forget its bytecode, which is looked up by size and second of the last change."""
         path = self.folder / file
         path.write_bytes(content)
@@ -107,6 +128,7 @@ def pytest_in(copy: Copy, arguments: Sequence[str], plugins: Sequence[Any] = (),
     os.chdir(copy.folder)
     sys.path[:] = [str(copy.folder), *(path for path in sys.path if Path(path).resolve() != copy.root)]
     os.environ["PYTHONPATH"] = str(copy.folder)
+    _without_timeouts()
     sys.dont_write_bytecode = not keep_bytecode
     if not keep_bytecode:
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -122,6 +144,13 @@ def pytest_in(copy: Copy, arguments: Sequence[str], plugins: Sequence[Any] = (),
     ]
     temporary = copy.home / "tmp"
     return int(pytest.main([*options, f"--basetemp={temporary}", *arguments], plugins=[*plugins]))
+
+
+def _without_timeouts() -> None:
+    """How long a process takes is a matter of what else the machine does; that of the processor is limited instead."""
+    communicate, wait = subprocess.Popen.communicate, subprocess.Popen.wait
+    subprocess.Popen.communicate = lambda self, input=None, timeout=None: communicate(self, input)
+    subprocess.Popen.wait = lambda self, timeout=None: wait(self)
 
 
 class Map:
