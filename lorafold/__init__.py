@@ -10,59 +10,57 @@ Importing lorafold is free: torch is imported with the first name that needs it.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lorafold.adapters import Adapter as Adapter
     from lorafold.adapters import load as load
     from lorafold.adapters import save as save
-    from lorafold.align import AlignResult as AlignResult
-    from lorafold.align import align as align
-    from lorafold.align_settings import AlignSettings as AlignSettings
-    from lorafold.compare import CompareResult as CompareResult
-    from lorafold.compare import compare as compare
-    from lorafold.compare_settings import CompareSettings as CompareSettings
-    from lorafold.conversion import Conversion as Conversion
-    from lorafold.conversion import convert as convert
-    from lorafold.convert_settings import ConvertSettings as ConvertSettings
-    from lorafold.errors import LorafoldError as LorafoldError
-    from lorafold.inspection import Inspection as Inspection
-    from lorafold.inspection import inspect as inspect
-    from lorafold.merge import MergeResult as MergeResult
-    from lorafold.merge import merge as merge
-    from lorafold.methods import method as method
-    from lorafold.resize import ResizeResult as ResizeResult
-    from lorafold.resize import resize as resize
-    from lorafold.resize_settings import ResizeSettings as ResizeSettings
-    from lorafold.settings import Settings as Settings
+    from lorafold.common.errors import LorafoldError as LorafoldError
+    from lorafold.pipelines.align.pipeline import AlignResult as AlignResult
+    from lorafold.pipelines.align.pipeline import align as align
+    from lorafold.pipelines.align.settings import AlignSettings as AlignSettings
+    from lorafold.pipelines.compare.pipeline import CompareResult as CompareResult
+    from lorafold.pipelines.compare.pipeline import compare as compare
+    from lorafold.pipelines.compare.settings import CompareSettings as CompareSettings
+    from lorafold.pipelines.convert.pipeline import Conversion as Conversion
+    from lorafold.pipelines.convert.pipeline import convert as convert
+    from lorafold.pipelines.convert.settings import ConvertSettings as ConvertSettings
+    from lorafold.pipelines.inspect.pipeline import Inspection as Inspection
+    from lorafold.pipelines.inspect.pipeline import inspect as inspect
+    from lorafold.pipelines.merge.methods import method as method
+    from lorafold.pipelines.merge.pipeline import MergeResult as MergeResult
+    from lorafold.pipelines.merge.pipeline import merge as merge
+    from lorafold.pipelines.merge.settings import Settings as Settings
+    from lorafold.pipelines.resize.pipeline import ResizeResult as ResizeResult
+    from lorafold.pipelines.resize.pipeline import resize as resize
+    from lorafold.pipelines.resize.settings import ResizeSettings as ResizeSettings
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Adapter": "lorafold.adapters",
-    "AlignResult": "lorafold.align",
-    "AlignSettings": "lorafold.align_settings",
-    "CompareResult": "lorafold.compare",
-    "CompareSettings": "lorafold.compare_settings",
-    "Conversion": "lorafold.conversion",
-    "ConvertSettings": "lorafold.convert_settings",
-    "Inspection": "lorafold.inspection",
-    "LorafoldError": "lorafold.errors",
-    "MergeResult": "lorafold.merge",
-    "ResizeResult": "lorafold.resize",
-    "ResizeSettings": "lorafold.resize_settings",
-    "Settings": "lorafold.settings",
-    "align": "lorafold.align",
-    "compare": "lorafold.compare",
-    "convert": "lorafold.conversion",
-    "inspect": "lorafold.inspection",
+    "AlignResult": "lorafold.pipelines.align.pipeline",
+    "AlignSettings": "lorafold.pipelines.align.settings",
+    "CompareResult": "lorafold.pipelines.compare.pipeline",
+    "CompareSettings": "lorafold.pipelines.compare.settings",
+    "Conversion": "lorafold.pipelines.convert.pipeline",
+    "ConvertSettings": "lorafold.pipelines.convert.settings",
+    "Inspection": "lorafold.pipelines.inspect.pipeline",
+    "LorafoldError": "lorafold.common.errors",
+    "MergeResult": "lorafold.pipelines.merge.pipeline",
+    "ResizeResult": "lorafold.pipelines.resize.pipeline",
+    "ResizeSettings": "lorafold.pipelines.resize.settings",
+    "Settings": "lorafold.pipelines.merge.settings",
+    "align": "lorafold.pipelines.align.pipeline",
+    "compare": "lorafold.pipelines.compare.pipeline",
+    "convert": "lorafold.pipelines.convert.pipeline",
+    "inspect": "lorafold.pipelines.inspect.pipeline",
     "load": "lorafold.adapters",
-    "merge": "lorafold.merge",
-    "method": "lorafold.methods",
-    "resize": "lorafold.resize",
+    "merge": "lorafold.pipelines.merge.pipeline",
+    "method": "lorafold.pipelines.merge.methods",
+    "resize": "lorafold.pipelines.resize.pipeline",
     "save": "lorafold.adapters",
 }
 __all__ = [
@@ -86,14 +84,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
-
-
-class _Package(ModuleType):
-    """Keeps `lorafold.merge` the function: importing the module of that name would put the module in its place."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

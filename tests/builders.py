@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lorafold.adapters import Adapter, Module, load
 from lorafold.core_space import Layer
-from lorafold.problem import Problem
+from lorafold.core_space.problem import Problem
 
 DEMO = tuple(str(Path(__file__).parents[1] / "lorafold" / "demo" / name) for name in ("dnoun", "dmovie"))
 

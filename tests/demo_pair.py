@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lorafold import MergeResult
 from lorafold.adapters import Adapter, Module
-from lorafold.run import MergeJob, Run, merge
-from lorafold.settings import Settings
+from lorafold.pipelines.merge.settings import Settings
+from lorafold.runs.run import MergeJob, Run, merge
 from tests import oracles
 from tests.builders import Source, changed, demo
 from tests.oracles import updates

@@ -19,7 +19,7 @@ import termios
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from lorafold.cli import COMMANDS, main
+from lorafold.cli.app import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 

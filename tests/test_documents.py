@@ -12,8 +12,8 @@ import pytest
 
 from lorafold.adapters import save
 from tests.builders import random_adapter
-from tests.commands import ROOT
-from tests.test_every_command import PAIR, SHAPES
+from tests.cli.test_every_command import PAIR, SHAPES
+from tests.command_lines import ROOT
 
 PROGRAM = "python -m lorafold "
 FORMULAS = ("subspace_weight · ", "φ = ")  # indented as code is, and no code

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 import lorafold
-from lorafold import peak_memory
-from lorafold.adapters import locks, save
-from lorafold.adapters.atomic import staged
-from lorafold.shell import _for_windows
+from lorafold.adapters import save
+from lorafold.adapters.files import locks
+from lorafold.adapters.files.atomic import staged
+from lorafold.common import peak_memory
+from lorafold.common.shell import _for_windows
 from tests import windows
 from tests.builders import random_adapter
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import lorafold
-from lorafold.options import CONF
+from lorafold.common.options import CONF
 
 ROOT = Path(lorafold.__file__).parent.parent
 WheelBuilder = pytest.importorskip("hatchling.builders.wheel").WheelBuilder

@@ -10,9 +10,9 @@ from pathlib import Path
 from torch import Tensor
 
 from lorafold.adapters.adapter import Adapter, Module
-from lorafold.adapters.base_weights import BaseWeights, open_base
-from lorafold.adapters.dora import fold_magnitude
-from lorafold.errors import LorafoldError
+from lorafold.adapters.parametrisations.base_weights import BaseWeights, open_base
+from lorafold.adapters.parametrisations.dora import fold_magnitude
+from lorafold.common.errors import LorafoldError
 
 _log = logging.getLogger(__name__)
 # Below this share, what truncation loses is rounding.

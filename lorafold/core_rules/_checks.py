@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 
 
 def check_density(*, density: float, **_: Any) -> None:

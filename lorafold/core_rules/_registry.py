@@ -15,7 +15,7 @@ The flags, all off unless given:
 
 - elementwise: the result depends on the bases of the subspaces, as that of a rule for entries does. The pipeline then
   turns the cores into the canonical gauge first, in which the leading directions of the adapters together come first
-  (`lorafold.combine`), and the result back. Rules of singular values and inner products do not need it.
+  (`lorafold.pipelines.merge.combine`), and the result back. Rules of singular values and inner products do not need it.
 - random: the rule takes the keyword `noise` (b, N, r, r), uniform in [0, 1), float64. It is drawn for each module from
   `seed` and the module's name, so that it does not depend on how the work is split.
 - factors: the rule takes `Factors` in place of the cores. What it gives may depend on how an adapter splits ΔW_i into
@@ -37,7 +37,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorafold.options import check_options
+from lorafold.common.options import check_options
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorafold.batch import put
+from lorafold.common.batched import put
 
 # Directions of the column-normalised X below this singular value, relative to the largest, are rounding noise: of
 # float32 factors (6e-8) or of the Gram matrix itself (sqrt(eps) = 1.5e-8), with a margin.

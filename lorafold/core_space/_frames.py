@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorafold.batch import put
+from lorafold.common.batched import put
 from lorafold.core_space._basis import Basis, orthonormal_basis
 
 # Singular values of ΔW_i below this, relative to the largest, are rounding noise of float32 factors.

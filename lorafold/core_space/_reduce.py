@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lorafold.batch import put, take
+from lorafold.common.batched import put, take
 from lorafold.core_space._basis import Basis, orthonormal_basis
 from lorafold.core_space._frames import Frames, adapter_frames
 from lorafold.core_space._layer import Layer, Side, chunks, stack
-from lorafold.problem import Problem
+from lorafold.core_space.problem import Problem
 
 
 class NonFiniteError(ValueError):

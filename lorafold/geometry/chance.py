@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

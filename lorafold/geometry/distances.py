@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from lorafold.geometry.angles import principal_angles
 
 Completion = Literal["containment", "full"]

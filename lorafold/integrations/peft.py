@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from lorafold.adapters import FORMATS, Adapter
-from lorafold.adapters.peft import parse
-from lorafold.adapters.peft_config import check_plain
-from lorafold.adapters.peft_export import export_config
+from lorafold.adapters.files.tensor_file import TensorFile
+from lorafold.adapters.formats.peft import parse
+from lorafold.adapters.formats.peft_config import check_plain
+from lorafold.adapters.formats.peft_export import export_config
 from lorafold.adapters.pending import settle
-from lorafold.adapters.tensor_file import TensorFile
-from lorafold.errors import LorafoldError
-from lorafold.merge import MergeResult, merge
-from lorafold.methods import method as published
-from lorafold.settings import Settings
+from lorafold.common.errors import LorafoldError
+from lorafold.pipelines.merge.methods import method as published
+from lorafold.pipelines.merge.pipeline import MergeResult, merge
+from lorafold.pipelines.merge.settings import Settings
 
 if TYPE_CHECKING:
     from peft import PeftModel

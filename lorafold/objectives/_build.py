@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lorafold.errors import LorafoldError
-from lorafold.objectives._distance import DISTANCES
+from lorafold.common.errors import LorafoldError
+from lorafold.core_space.problem import Problem
 from lorafold.objectives._objective import Objective
 from lorafold.objectives._reconstruction import targets
 from lorafold.objectives._terms import subspace_term
-from lorafold.problem import Problem
+from lorafold.objectives.distances._registry import DISTANCES
 
 
 def build(

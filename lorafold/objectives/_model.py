@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorafold.objectives._side import Side
+from lorafold.objectives.distances._side import Side
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lorafold.errors import LorafoldError
-from lorafold.problem import Problem
+from lorafold.common.errors import LorafoldError
+from lorafold.core_space.problem import Problem
 
 
 def _mean(problem: Problem, rescale: float) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lorafold.objectives._distance import DISTANCES, Distance
-from lorafold.objectives._side import QuadraticSide, Side, SpectralSide
+from lorafold.objectives.distances._registry import DISTANCES, Distance
+from lorafold.objectives.distances._side import QuadraticSide, Side, SpectralSide
 
 # By how much the shift of a term grows where a step has overshot, and how far; steps are shorter than rounding then.
 _MORE, _MOST = 4.0, 4.0**10

@@ -1,8 +1,8 @@
 """Batched solvers that stop on a certificate, module by module."""
 
-from lorafold.solvers import _alternating as _alternating
-from lorafold.solvers import _riemannian_adam as _riemannian_adam
-from lorafold.solvers import _trust_region as _trust_region
+from lorafold.solvers import alternating as alternating
+from lorafold.solvers import riemannian_adam as riemannian_adam
+from lorafold.solvers import trust_region as trust_region
 from lorafold.solvers._manifolds import MANIFOLDS as MANIFOLDS
 from lorafold.solvers._registry import SOLVERS as SOLVERS
 from lorafold.solvers._registry import solver as solver

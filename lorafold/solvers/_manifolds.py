@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 
 if TYPE_CHECKING:
     from geoopt.manifolds.base import Manifold

@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lorafold.batch import put, take
+from lorafold.common.batched import put, take
 from lorafold.objectives import Objective
-from lorafold.solvers._alternating import sweeps
 from lorafold.solvers._bases import Bases
-from lorafold.solvers._descend import descend
+from lorafold.solvers._newton import descend
 from lorafold.solvers._solution import Point, point
 from lorafold.solvers._start import start
+from lorafold.solvers.alternating import sweeps
 
 
 def begin(objective: Objective, tol: float, max_steps: int) -> tuple[Point, Point, Tensor]:

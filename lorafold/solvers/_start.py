@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lorafold.batch import put, take
+from lorafold.common.batched import put, take
 from lorafold.objectives import Objective, Term
 from lorafold.solvers._bases import Bases, eigenbasis
 from lorafold.solvers._solution import Point, point

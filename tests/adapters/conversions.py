@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
-from lorafold.adapters.names import ARCHITECTURES, name_of, namings, places
+from lorafold.adapters.naming import ARCHITECTURES, name_of, namings, places
 from tests.adapters.samples import normal, update
 
 # A layer of each architecture that no other one has, so that a few random layers are not ambiguous.

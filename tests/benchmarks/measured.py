@@ -74,7 +74,7 @@ def environment(job: Json) -> Json:
     """Machine, threads and versions."""
     import torch
 
-    from lorafold.record import environment
+    from lorafold.runs.record import environment
 
     return environment(torch.device(job["device"])) | {"peft": version("peft"), "cpu": _cpu()}
 

@@ -35,7 +35,7 @@ from quality_sets import GROUPS, AdapterSet, adapter_sets
 from quality_summary import Measured, summarize
 from quality_tables import markdown
 
-from lorafold.record import environment
+from lorafold.runs.record import environment
 
 _LAMBDAS = (0.1, 0.125, 0.16, 0.2, 0.25, 0.32, 0.4, 0.5, 0.63, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
 _REPLICATES = 2000

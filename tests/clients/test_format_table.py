@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import lorafold
 from lorafold.adapters import FORMATS, Adapter
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from tests.adapters.samples import peft_folder, update
 from tests.builders import one_thread as one_thread
 from tests.clients.format_rows import PLAIN, ROWS, SAME, Row

@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 import lorafold
 from lorafold.adapters import Adapter
-from lorafold.adapters.convert import convert
+from lorafold.adapters.conversion.convert import convert
 from tests.builders import one_thread as one_thread
 from tests.clients.checking import check_equal_outputs, check_outputs
 from tests.clients.listening import complaints

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from lorafold.adapters import Adapter, Module
-from lorafold.adapters.names import canonical as canonical_names
-from lorafold.adapters.names import places
+from lorafold.adapters.naming import canonical as canonical_names
+from lorafold.adapters.naming import places
 from tests.adapters.conversions import canonical, usual_style
 from tests.adapters.samples import normal
 

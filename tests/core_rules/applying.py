@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lorafold.common.options import choice
 from lorafold.core_rules import CORE_RULES, CoreRule, Factors
-from lorafold.options import choice
 
 
 def bound(name: str, **options: Any) -> CoreRule:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import lorafold
 from lorafold.adapters import Adapter, Module
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from tests.builders import changed, random_adapter, single
 from tests.builders import one_thread as one_thread
 from tests.demo_pair import gauged

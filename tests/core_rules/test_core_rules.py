@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lorafold import core_rules
+from lorafold.common.options import choices
 from lorafold.core_rules import CORE_RULES
-from lorafold.options import choices
 from tests.builders import Source
 from tests.core_rules.applying import apply, bound, uniform
 
@@ -46,10 +46,10 @@ IDENTITIES = {
 
 def test_every_rule_has_a_file_of_options_and_one_of_its_own():
     assert sorted(CORE_RULES) == choices("core")
-    files = {path.stem for path in Path(core_rules.__file__).parent.glob("_[a-z]*.py")}
+    files = {path.stem for path in Path(core_rules.__file__).parent.glob("[a-z]*.py")}
     for name, rule in CORE_RULES.items():
         assert rule.name == name and f"_{name}" in files
-        assert rule.function.__module__ == f"lorafold.core_rules._{name}"
+        assert rule.function.__module__ == f"lorafold.core_rules.{name}"
 
 
 @pytest.mark.parametrize(

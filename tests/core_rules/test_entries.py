@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lorafold
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from tests.builders import Source
 from tests.core_rules.applying import apply, bound, uniform
 from tests.core_rules.entry_oracles import ORACLES

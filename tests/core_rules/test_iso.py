@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from tests.builders import Source
 from tests.core_rules.applying import bound
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import lorafold
-from lorafold.combine import canonical_gauge
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
+from lorafold.pipelines.merge.combine import canonical_gauge
 from tests.builders import Source, random_adapter
 from tests.core_rules.applying import bound
 from tests.core_rules.entry_oracles import ORACLES

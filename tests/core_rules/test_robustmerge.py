@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import lorafold
+from lorafold.common.errors import LorafoldError
 from lorafold.core_rules import Factors
-from lorafold.errors import LorafoldError
 from tests.builders import Source, changed, random_adapter
 from tests.core_rules.applying import bound
 from tests.core_rules.entry_oracles import kept, top

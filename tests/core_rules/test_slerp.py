@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lorafold
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from tests.builders import Source, random_adapter
 from tests.core_rules.applying import bound
 from tests.core_rules.full_space import full, low_rank

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from tests.builders import Source
 from tests.core_rules.applying import bound
 from tests.core_rules.spectral_oracles import polar

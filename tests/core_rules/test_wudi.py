@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from tests.builders import Source
 from tests.core_rules.applying import bound
 

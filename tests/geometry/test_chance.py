@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from lorafold.geometry import benjamini_hochberg, expected_phi, holm, phi, phi_p_value, phi_sd, phi_z_score
 
 SIZES = {"square": (64, 8, 8), "unequal": (40, 3, 9), "meeting": (20, 12, 14), "half": (16, 8, 8), "lines": (12, 1, 1)}

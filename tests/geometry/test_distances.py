@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from lorafold.geometry import DISTANCES, complete_angles, distance, phi, principal_angles
 
 NAMES = ["geodesic", "chordal", "procrustes", "asimov", "spectral", "binet_cauchy", "fubini_study", "martin"]

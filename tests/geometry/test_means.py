@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from lorafold.geometry import chordal_mean, distance, expmap, geodesic_point, karcher_mean, orthonormality_error
 
 WEIGHTS = [0.5, 0.2, 0.3]

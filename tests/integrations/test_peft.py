@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import lorafold
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from lorafold.integrations.peft import add_merged_adapter
 from tests.builders import one_thread as one_thread
 from tests.clients.checking import check_equal_outputs, check_outputs

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from lorafold.core_space.problem import Problem
 from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, Objective, build
-from lorafold.problem import Problem
 from tests.builders import Source, full_problem
 from tests.builders import one_thread as one_thread
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
+from lorafold.core_space.problem import Problem
 from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, build
-from lorafold.problem import Problem
 from tests import oracles
 from tests.builders import Source, full_problem
 from tests.builders import one_thread as one_thread

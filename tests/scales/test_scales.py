@@ -13,9 +13,9 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from lorafold.plan import make_plan
+from lorafold.pipelines.merge.plan import make_plan
+from lorafold.pipelines.merge.settings import Settings
 from lorafold.scales import SCALES, Sizes, joined, sizes
-from lorafold.settings import Settings
 from tests.builders import Source
 
 M, N, R = 4, 3, 5

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from lorafold.core_space.problem import Problem
 from lorafold.objectives import Objective, build
-from lorafold.problem import Problem
 from lorafold.solvers import SOLVERS, Solution
 
 OPTIONS = {

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from lorafold.batch import take
-from lorafold.errors import LorafoldError
+from lorafold.common.batched import take
+from lorafold.common.errors import LorafoldError
+from lorafold.core_space.problem import Problem
 from lorafold.objectives import DISTANCES, RECONSTRUCTIONS
-from lorafold.problem import Problem
 from lorafold.solvers import MANIFOLDS, Solution
-from lorafold.solvers._alternating import sweeps as accelerated_sweeps
 from lorafold.solvers._solution import point
 from lorafold.solvers._sweep import sweep
+from lorafold.solvers.alternating import sweeps as accelerated_sweeps
 from tests import oracles
 from tests.builders import Source, full_problem
 from tests.builders import one_thread as one_thread

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lorafold.problem import Problem
+from lorafold.core_space.problem import Problem
 from tests import oracles
 from tests.builders import Source, full_problem
 from tests.builders import one_thread as one_thread

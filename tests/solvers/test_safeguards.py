@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from lorafold.objectives import DISTANCES
-from lorafold.solvers import _riemannian_adam
-from lorafold.solvers._alternating import sweeps
+from lorafold.solvers import riemannian_adam as _riemannian_adam
 from lorafold.solvers._anderson import Anderson
 from lorafold.solvers._bases import Bases
-from lorafold.solvers._descend import _judged, _State, descend
-from lorafold.solvers._newton_step import Step
+from lorafold.solvers._conjugate_gradients import Step
+from lorafold.solvers._newton import _judged, _State, descend
 from lorafold.solvers._solution import point
+from lorafold.solvers.alternating import sweeps
 from tests.builders import Source, full_problem
 from tests.builders import one_thread as one_thread
 from tests.solvers.problems import adam, objective

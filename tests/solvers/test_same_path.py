@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lorafold.problem import Problem
+from lorafold.core_space.problem import Problem
 from lorafold.solvers import MANIFOLDS
-from lorafold.solvers._riemannian_adam import _walk
 from lorafold.solvers._solution import point
+from lorafold.solvers.riemannian_adam import _walk
 from tests import oracles
 from tests.builders import Source, random_layer
 from tests.builders import one_thread as one_thread

@@ -7,11 +7,11 @@ from itertools import pairwise
 import pytest
 import torch
 
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from lorafold.solvers import SOLVERS
 from lorafold.solvers._bases import Bases, completed, turned
-from lorafold.solvers._descend import descend
-from lorafold.solvers._newton_step import newton_step, preconditioner
+from lorafold.solvers._conjugate_gradients import newton_step, preconditioner
+from lorafold.solvers._newton import descend
 from tests import oracles
 from tests.builders import Source, full_problem
 from tests.builders import one_thread as one_thread

@@ -30,8 +30,8 @@ import torch
 
 import lorafold
 from lorafold.adapters import check_finite, load, save
-from lorafold.adapters.fingerprint import fingerprint
-from lorafold.errors import LorafoldError
+from lorafold.adapters.formats.fingerprint import fingerprint
+from lorafold.common.errors import LorafoldError
 from tests.trust.mutations import DAMAGES, STRIKES
 from tests.trust.seeds import BUILD, seed, write
 

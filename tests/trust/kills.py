@@ -24,9 +24,9 @@ if __name__ == "__main__":
 
 import torch
 
-from lorafold import run
-from lorafold.run import MergeJob, Run
-from lorafold.settings import Settings
+from lorafold.pipelines.merge.settings import Settings
+from lorafold.runs import run
+from lorafold.runs.run import MergeJob, Run
 from tests.adapters.samples import kohya_file, kohya_pair, peft_folder, peft_pair
 
 NAMES = tuple(f"block.{i}.q_proj" for i in range(6))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import lorafold
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 
 
 def refusal(path: Path, **options: object) -> LorafoldError:

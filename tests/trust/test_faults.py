@@ -18,15 +18,15 @@ import pytest
 import torch
 
 import lorafold
-from lorafold import run
 from lorafold.adapters import Adapter, load, save
-from lorafold.adapters.atomic import staged
-from lorafold.adapters.registry import FORMATS
-from lorafold.adapters.writing import _check_kind, check_not_input
-from lorafold.errors import LorafoldError
-from lorafold.run import MergeJob, Run
-from lorafold.settings import Settings
-from tests import commands
+from lorafold.adapters.files.atomic import staged
+from lorafold.adapters.formats.registry import FORMATS
+from lorafold.adapters.save import _check_kind, check_not_input
+from lorafold.common.errors import LorafoldError
+from lorafold.pipelines.merge.settings import Settings
+from lorafold.runs import run
+from lorafold.runs.run import MergeJob, Run
+from tests import command_lines
 from tests.adapters.samples import kohya_file, kohya_pair, peft_folder, peft_pair
 from tests.builders import one_thread as one_thread
 from tests.builders import random_adapter
@@ -203,7 +203,7 @@ lorafold.save(lorafold.merge([adapter], rank=2).adapter, sys.argv[2])
 def test_an_input_cut_off_while_it_is_mapped_leaves_no_output(tmp_path: Path) -> None:
     """The system ends the process: no program can go on without its memory."""
     source = kohya_file(tmp_path / "a.safetensors", kohya_pair(m=5000, n=4000))
-    process = commands.python("-c", TRUNCATED, str(source), str(tmp_path / "m.safetensors"))
+    process = command_lines.python("-c", TRUNCATED, str(source), str(tmp_path / "m.safetensors"))
     assert process.returncode == -signal.SIGBUS
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
@@ -277,7 +277,7 @@ main()
 def test_ctrl_c(tmp_path: Path, number: int, status: int, words: str) -> None:
     command = [sys.executable, "-c", SLOW, "merge", f"adapters=[{','.join(pair(tmp_path))}]", "rank=2", "threads=1",
                f"output={tmp_path / 'm.safetensors'}"]  # fmt: skip
-    environ = commands.environment()
+    environ = command_lines.environment()
     with subprocess.Popen(
         command, cwd=tmp_path, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as child:

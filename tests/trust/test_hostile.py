@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import lorafold
-from tests import commands
+from tests import command_lines
 from tests.adapters.samples import kohya_file, kohya_pair, normal, peft_folder, peft_pair
 from tests.builders import one_thread as one_thread
 from tests.trust.raw import Entry, Raw, packed, raw
@@ -244,7 +244,7 @@ def test_half_a_gigabyte_is_enough_for_all_of_them(tmp_path: Path) -> None:
     for name, content in claims.items():
         paths.append(tmp_path / f"{name}.safetensors")
         paths[-1].write_bytes(content)
-    done = commands.python("-c", LIMITED, *map(str, paths))
+    done = command_lines.python("-c", LIMITED, *map(str, paths))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["refused"] * len(paths), done.stdout
@@ -254,7 +254,7 @@ def test_half_a_gigabyte_is_enough_for_all_of_them(tmp_path: Path) -> None:
 
 def test_the_command_ends_with_status_1_and_one_line(tmp_path: Path) -> None:
     path = file(tmp_path, KEYS["a name that writes to the terminal"][0])
-    done = commands.lorafold("merge", f"adapters=[{path}]", "threads=1", cwd=tmp_path)
+    done = command_lines.lorafold("merge", f"adapters=[{path}]", "threads=1", cwd=tmp_path)
     assert done.returncode == 1
     assert "\x1b[2J" not in done.stdout + done.stderr and str(path) in done.stdout + done.stderr
     assert not list(tmp_path.rglob("merged*"))

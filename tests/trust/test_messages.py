@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 
 
 @pytest.mark.parametrize("hostile", ["\x1b[2J", "a\nb", "a\rb", "\x07", "\u202e", "\x9b31m", "\ud800", "\u2028"])

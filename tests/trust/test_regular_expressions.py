@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import lorafold
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 from tests.adapters.samples import kohya_file, kohya_pair, normal, peft_folder, peft_pair
 from tests.builders import one_thread as one_thread
 from tests.trust.refusing import refusal

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from lorafold import run
-from lorafold.run import MergeJob, Run
-from lorafold.settings import Settings
-from tests import commands
+from lorafold.pipelines.merge.settings import Settings
+from lorafold.runs import run
+from lorafold.runs.run import MergeJob, Run
+from tests import command_lines
 from tests.adapters.samples import kohya_file, kohya_pair
 
 
-def python(code: str, *arguments: str, cwd: Path = commands.ROOT) -> str:
-    process = commands.python("-c", code, *arguments, cwd=cwd)
+def python(code: str, *arguments: str, cwd: Path = command_lines.ROOT) -> str:
+    process = command_lines.python("-c", code, *arguments, cwd=cwd)
     assert process.returncode == 0, process.stderr
     return process.stdout
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import lorafold
 from lorafold.adapters import Adapter
+from lorafold.common.errors import LorafoldError
 from lorafold.core_space._basis import SPAN_TOLERANCE
-from lorafold.errors import LorafoldError
 from tests import oracles
 from tests.builders import Source, changed, random_adapter, single
 from tests.builders import one_thread as one_thread

@@ -1,0 +1,1 @@
+"""From the layers of one format to those of another."""

@@ -1,0 +1,67 @@
+"""From what a user names, a file or a folder, to the one file that holds the tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lorafold.adapters.files.foreign import folder_of, nested, remote, training_state, whole_model
+from lorafold.common.errors import LorafoldError
+
+TENSORS_NAME = "adapter_model.safetensors"
+_PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth"})
+
+
+def locate(path: str | Path) -> Path:
+    """The safetensors file at `path` or in the folder `path`.
+
+    Raises:
+        LorafoldError: nothing there, something else than an adapter, or a folder without one or with several.
+    """
+    name, path = str(path), Path(path).expanduser()
+    if not path.exists():
+        raise remote(name) or LorafoldError("no such file or folder", path=path, remedy="Check the path.")
+    if path.is_dir():
+        return _in_folder(path)
+    if error := folder_of(path) or training_state(path):
+        raise error
+    if path.suffix.lower() in _PICKLES:
+        raise _pickle(path)
+    return path
+
+
+def _in_folder(folder: Path) -> Path:
+    """PEFT's file, or else the only safetensors file."""
+    if (folder / TENSORS_NAME).is_file():
+        return folder / TENSORS_NAME
+    found = sorted(folder.glob("*.safetensors"))
+    if len(found) == 1:
+        return found[0]
+    if error := whole_model(folder):
+        raise error
+    if found:
+        raise LorafoldError(
+            f"the folder holds {len(found)} safetensors files, expected one adapter",
+            path=folder,
+            remedy=f"Name one of them: {', '.join(file.name for file in found[:5])}.",
+        )
+    if error := nested(folder):
+        raise error
+    pickles = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in _PICKLES]
+    for file in sorted(pickles, key=lambda file: training_state(file) is not None):  # an adapter's before a state's
+        raise training_state(file) or _pickle(file)
+    raise LorafoldError(
+        "the folder holds no safetensors file" if any(folder.iterdir()) else "the folder is empty",
+        path=folder,
+        remedy=f"Expected {TENSORS_NAME} or one safetensors file in it.",
+    )
+
+
+def _pickle(path: Path) -> LorafoldError:
+    """A pickle can run any code when it is read, so lorafold never does."""
+    source, target = str(path), str(path.with_suffix(".safetensors"))
+    return LorafoldError(
+        "a pickle, expected safetensors",
+        path=path,
+        remedy='If you trust it, convert it once: python -c "import torch, safetensors.torch as s; s.save_file('
+        f"torch.load({source!r}, map_location='cpu', weights_only=True), {target!r})\"",
+    )

@@ -1,0 +1,1 @@
+"""Formats of adapters: how each is told apart, read and written."""

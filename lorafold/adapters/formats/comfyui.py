@@ -1,0 +1,88 @@
+"""Files of ComfyUI and the trainers around it: the names of a model's original code behind `diffusion_model.`.
+
+`diffusion_model.N.lora_A.weight` (r, in, *kernel), `diffusion_model.N.lora_B.weight` (m, r, 1, ...), text encoders
+behind `text_encoders.clip_l.transformer.` and the like, `N.diff` and `N.diff_b` as in a kohya file. scale = alpha / r
+with `N.alpha`, else 1. Written without alpha, the scale folded into the factors: diffusers reads alphas of some of
+these names only. The same names with lora_down and lora_up are read as kohya's, whose rules they follow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from lorafold.adapters.adapter import Adapter, Module
+from lorafold.adapters.files.factor_pair import alpha_value, check_complete, factor_pair, floating
+from lorafold.adapters.files.tensor_file import TensorFile, write_tensors
+from lorafold.adapters.files.webui_hashes import with_hashes
+from lorafold.adapters.formats.diffusers_keys import ALPHA, DOWN, UP, split_parts
+from lorafold.adapters.formats.fold_scale import unscaled_tensors
+from lorafold.adapters.formats.refusals import unsupported
+from lorafold.adapters.formats.registry import register
+from lorafold.common.errors import LorafoldError
+
+_NAME = re.compile(r"(?:diffusion_model|text_encoders)\..+")
+_FACTOR = re.compile(rf"{_NAME.pattern}\.lora_[AB]\.(?:[^.]+\.)?weight")
+_DELTA = re.compile(r".+\.(?:diff|diff_b|w_norm|b_norm)")
+
+
+def _detect(keys: Collection[str]) -> bool:
+    return any(_FACTOR.fullmatch(key) for key in keys)
+
+
+def _tensors(adapter: Adapter) -> dict[str, Tensor]:
+    for key in adapter.extras:
+        raise LorafoldError("a ComfyUI file cannot hold whole weights", key=key, remedy="Save as PEFT.")
+    for module in adapter.modules.values():
+        _check_module(module)
+    pairs = {key: tensor for module in adapter.modules.values() for key, tensor in unscaled_tensors(module)}
+    return pairs | dict(adapter.deltas)
+
+
+def _check_module(module: Module) -> None:
+    if module.bias is not None or module.kind == "embedding":
+        raise LorafoldError(
+            "a ComfyUI file can hold neither a LoRA bias nor an embedding", key=module.name, remedy="Save as PEFT."
+        )
+    if _NAME.fullmatch(module.name) is None:
+        raise LorafoldError(
+            "neither diffusion_model. nor text_encoders. in front",
+            key=module.name,
+            remedy="Convert the adapter to comfyui, which renames its modules.",
+        )
+
+
+def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
+    write_tensors(path, tensors, with_hashes(tensors, adapter.metadata))
+
+
+@register("comfyui", detect=_detect, tensors=_tensors, write=_write)
+def read(file: TensorFile) -> Adapter:
+    """The adapter in a file of such names.
+
+    Raises:
+        LorafoldError: an unknown tensor, an incomplete module, or a bad shape, dtype or alpha.
+    """
+    parts: dict[str, dict[str, str]] = {}  # module -> part -> key
+    deltas: dict[str, Tensor] = {}
+    for key in file.tensors:
+        found = split_parts(key)
+        if found is not None and found[1] in (DOWN, UP, ALPHA):
+            parts.setdefault(found[0], {})[found[1]] = key
+        elif _DELTA.fullmatch(key):
+            deltas[key] = floating(file, key)
+        else:
+            raise unsupported(file.path, key)
+    modules = {name: _module(file, name, keys) for name, keys in parts.items()}
+    return Adapter("comfyui", modules, deltas=deltas, metadata=file.metadata)
+
+
+def _module(file: TensorFile, name: str, keys: Mapping[str, str]) -> Module:
+    check_complete(file, keys, (UP, DOWN))
+    up, down = factor_pair(file, keys[UP], keys[DOWN])
+    kernel, rank = tuple(down.shape[2:]), down.shape[0]
+    scale = alpha_value(file, keys[ALPHA]) / rank if ALPHA in keys else 1.0
+    return Module(name, up, down.flatten(1), scale, kernel, kind="conv" if kernel else "linear")

@@ -1,0 +1,60 @@
+"""What an adapter is on disk, in one number."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lorafold.adapters.files.locate import locate
+from lorafold.adapters.files.tensor_file import open_tensors
+from lorafold.adapters.formats.registry import format_of
+from lorafold.common.errors import LorafoldError
+
+_CHUNK = 1 << 20
+
+
+def fingerprint(path: str | Path) -> str:
+    """SHA-256, in hex, of the bytes of an adapter's files: of a single file what `sha256sum` prints, of a PEFT adapter
+    that of adapter_config.json followed by the tensors.
+
+    Raises:
+        LorafoldError: no adapter of a known format at `path`.
+    """
+    digest = hashlib.sha256()
+    for file in _files(path):
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def unchanged(paths: Sequence[str | Path]) -> Iterator[None]:
+    """Raise LorafoldError if a file of these adapters changes before the block ends: what was read may be of two ages.
+
+    It is size, time of change and identity of the files that are compared.
+    """
+    before = [_state(path) for path in paths]
+    yield
+    for path, state in zip(paths, before, strict=True):
+        if _state(path) != state:
+            raise LorafoldError(
+                "changed while it was read", path=path, remedy="Run again when nothing writes to it any more."
+            )
+
+
+def _files(path: str | Path) -> list[Path]:
+    """Of an adapter, as far as they are there: `load` is the one to refuse an incomplete one."""
+    tensors = locate(path)
+    companions = [tensors.parent / name for name in format_of(open_tensors(tensors)).companions]
+    return [*filter(Path.is_file, companions), tensors]
+
+
+def _state(path: str | Path) -> list[tuple[str, int, int, int]] | None:
+    """None where there is no adapter, or no longer one."""
+    try:
+        return [(file.name, (s := file.stat()).st_size, s.st_mtime_ns, s.st_ino) for file in _files(path)]
+    except (LorafoldError, OSError):
+        return None

@@ -1,0 +1,78 @@
+"""The formats: one frozen record each, entered by a decorator on the format's reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from lorafold.adapters.adapter import Adapter
+from lorafold.adapters.files.foreign import recognised
+from lorafold.adapters.files.tensor_file import TensorFile
+from lorafold.adapters.formats.refusals import known_variant
+from lorafold.common.errors import LorafoldError
+
+Detect = Callable[[Collection[str]], bool]
+Read = Callable[[TensorFile], Adapter]
+Tensors = Callable[[Adapter], dict[str, Tensor]]
+Write = Callable[[Adapter, Mapping[str, Tensor], Path], None]
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one family of files is told apart, read and written.
+
+    Args:
+        name: key in `FORMATS` and `Adapter.format`.
+        detect: whether these tensor names are of this format.
+        read: the adapter in an open file of this format.
+        tensors: an adapter's tensors by the keys and in the shapes of this format; views where possible.
+        write: puts an adapter, its tensors given, at a path that does not exist yet.
+        companions: names of the files beside the tensors; with any, an adapter is a folder.
+    """
+
+    name: str
+    detect: Detect
+    read: Read
+    tensors: Tensors
+    write: Write
+    companions: tuple[str, ...] = ()
+
+
+FORMATS: dict[str, Format] = {}
+
+
+def register(
+    name: str, *, detect: Detect, tensors: Tensors, write: Write, companions: tuple[str, ...] = ()
+) -> Callable[[Read], Read]:
+    """Enter a format in `FORMATS`; decorates its reader. For the arguments see `Format`."""
+
+    def enter(read: Read) -> Read:
+        FORMATS[name] = Format(name, detect, read, tensors, write, companions)
+        return read
+
+    return enter
+
+
+def format_of(file: TensorFile) -> Format:
+    """The format that recognises the tensor names of `file`.
+
+    Raises:
+        LorafoldError: no format does.
+    """
+    for form in FORMATS.values():
+        if form.detect(file.tensors.keys()):
+            return form
+    for key in file.tensors:
+        if error := known_variant(file.path, key):
+            raise error
+    if error := recognised(file.path, file.tensors.keys()):
+        raise error
+    some = ", ".join(list(file.tensors)[:3])
+    raise LorafoldError(
+        f"its tensor names ({some}, ...) are of no known format; known: {', '.join(FORMATS)}",
+        path=file.path,
+        remedy="Convert it to one of these formats with the tool that wrote it.",
+    )

@@ -1,0 +1,46 @@
+"""Reading: locate the file, map it, let the format that knows its names read it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lorafold.adapters.adapter import Adapter
+from lorafold.adapters.files.locate import locate
+from lorafold.adapters.files.tensor_file import open_tensors
+from lorafold.adapters.formats.registry import format_of
+from lorafold.adapters.parametrisations.full_difference import as_factors, whole_layers
+from lorafold.adapters.pending import settle
+from lorafold.common.errors import LorafoldError
+from lorafold.pipelines.merge.settings import Settings
+
+
+def load(path: str | Path, *, base: str | Path | None = None, rank: int = Settings.input_rank) -> Adapter:
+    """Read the adapter at `path`, without copying its factors where it holds factors.
+
+    LoHa, LoKr, DoRA and whole differences become factors: the exact ones up to `rank`, else the best of that rank, with
+    a warning that says what is lost.
+
+    Args:
+        path: a safetensors file (kohya, diffusers, ComfyUI); a PEFT folder, or the file in it; a folder with
+            exactly one safetensors file.
+        base: weights of the model that the adapter was trained on, a safetensors file or folder; DoRA needs them.
+        rank: see above; >= 1.
+
+    Raises:
+        LorafoldError: nothing there, not a complete safetensors file, of no known format, not a LoRA, or DoRA without
+            a base that fits.
+    """
+    if not isinstance(rank, int) or rank < 1:
+        raise LorafoldError(f"input_rank={rank!r}, expected a whole number >= 1", remedy="For example input_rank=128.")
+    file = open_tensors(locate(path))
+    adapter = settle(format_of(file).read(file), file.path, base, rank)
+    if not adapter.modules:
+        adapter = as_factors(replace(adapter, path=file.path), whole_layers(adapter), rank)
+    if not adapter.modules:
+        raise LorafoldError(
+            f"holds no LoRA factors, only {len(file.tensors)} other tensors such as {next(iter(file.tensors))}",
+            path=file.path,
+            remedy="Choose the file with the LoRA weights.",
+        )
+    return replace(adapter, path=Path(path).expanduser())

@@ -1,0 +1,1 @@
+"""Layers that are no plain pair of factors: DoRA, LoHa, LoKr, Tucker, full differences."""

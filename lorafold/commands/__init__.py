@@ -1,0 +1,1 @@
+"""The commands: what a run of each leaves in its folder, and what it says."""

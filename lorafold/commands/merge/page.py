@@ -1,0 +1,41 @@
+"""The page of a merge: the adapters and the merged one compared, so that before and after stand side by side."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lorafold.pipelines.compare.pipeline import compare
+from lorafold.pipelines.merge.pipeline import MergeResult
+
+log = logging.getLogger(__name__)
+
+
+def try_merge_page(path: Path, metrics: Mapping[str, Any], result: MergeResult) -> str | None:
+    """Write the page; if that fails, say why and return None: the adapter is there already, and the run counts.
+
+    Args:
+        path: of the page.
+        metrics: the content of `metrics.json` of the merge.
+        result: what `lorafold.merge` returned.
+    """
+    try:
+        _write(path, metrics, result)
+    except Exception as error:
+        log.warning("no page: %s cannot be written (%s: %s)", path, type(error).__name__, error)
+        log.debug("raised here", exc_info=True)
+        return None
+    return str(path)
+
+
+def _write(path: Path, metrics: Mapping[str, Any], result: MergeResult) -> None:
+    from lorafold.pages.overlap import write_page  # half as many imports without a page
+
+    merged = replace(result.adapter, path=Path(metrics["output"]["path"]))
+    compared = compare([*result.inputs, merged])
+    content = {**{key: metrics[key] for key in ("command", "config", "environment")}, **compared.metrics()}
+    content["inputs"] = [*metrics["inputs"], content["inputs"][-1] | {"role": "merged"}]
+    write_page(path, content, compared.grids)

@@ -1,0 +1,93 @@
+"""Merges along the path from one adapter to the other: `lorafold merge path=11`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from lorafold.adapters.files.atomic import write_text
+from lorafold.commands.merge.table import near
+from lorafold.common.errors import LorafoldError
+from lorafold.console.console import Console
+from lorafold.console.lines import say
+from lorafold.runs.record import write_resolved
+from lorafold.runs.run import MergeJob, Run, adapter_paths, merge
+
+Point = dict[str, float | int | None]  # a row of path.csv
+
+
+def follow_path(run: Run, job: MergeJob, count: int) -> list[Point]:
+    """Merge with the weights (1 - t, t) for `count` values of t from 0 to 1, each as a run in a folder `t0.300`.
+
+    With core=sum and reconstruction=mean the ends are the best approximations of the inputs of the chosen rank.
+    `path.csv` says along t how much the merged subspaces overlap with those of either adapter, and what they keep.
+
+    Args:
+        run: the folders of the points lie in its folder.
+        job: weights and output are not for it to choose; no pages are written.
+        count: of points, at least 2.
+
+    Raises:
+        LorafoldError: as `lorafold.runs.run.merge`; fewer than two points, or not two adapters.
+    """
+    run.announce(job.adapters)
+    _check(run, job, count)
+    points, metrics = [], {}
+    for step in range(count):
+        t = step / (count - 1)
+        weights = [(count - 1 - step) / (count - 1), t]
+        folder = run.folder / f"t{t:.3f}"
+        folder.mkdir(exist_ok=True)
+        here = replace(run, folder=folder, overrides=[f"weights=[{weights[0]:.4g},{weights[1]:.4g}]"], alone=False)
+        metrics = merge(here, replace(job, settings=replace(job.settings, weights=weights), page=False))
+        points.append(_point(t, metrics["summary"]))
+    write_text(run.folder / "path.csv", _csv(points))
+    write_resolved(run.folder / "resolved.yaml", "merge", {**metrics["config"], "weights": None, "path": count})
+    if run.alone:
+        _show(points, near(str(run.folder)))
+    return points
+
+
+def _check(run: Run, job: MergeJob, count: int) -> None:
+    if not 2 <= count <= 1001:
+        raise LorafoldError(f"path={count}, expected 2 to 1001 points", remedy="For example path=11.")
+    adapters = len(adapter_paths(job.adapters, run.base))
+    if adapters != 2:
+        raise LorafoldError(f"path={count} with {adapters} adapters, expected 2", remedy="It leads from one to one.")
+    for name, value in (("weights", job.settings.weights), ("output", job.output)):
+        if value is not None:
+            raise LorafoldError(f"path={count} and {name}={value!r}", remedy=f"Along a path, leave out {name}.")
+
+
+def _point(t: float, summary: Mapping[str, Any]) -> Point:
+    values: Point = {"t": t}
+    for side in ("left", "right"):
+        values |= {f"phi_{side}_{i}": phi for i, phi in enumerate(summary["phi"][side], 1)}
+    values |= {f"retained_{i}": share for i, share in enumerate(summary["retained"], 1)}
+    return values | {key: summary[key] for key in ("reconstruction_error", "objective", "converged", "modules")}
+
+
+def _csv(points: Sequence[Point]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(points[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(points)
+    return text.getvalue()
+
+
+def _show(points: Sequence[Point], folder: str) -> None:
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
+    heads = ("phi left\n#1", "\n#2", "phi right\n#1", "\n#2", "kept\n#1", "\n#2", "\nerror")
+    for head in ("\nt", *heads):
+        table.add_column(head, justify="right")
+    for point in points:
+        table.add_row(*("-" if value is None else f"{value:.3f}" for value in list(point.values())[: len(heads) + 1]))
+    console = Console(highlight=False)
+    console.print(table)
+    say(console, f"merged adapters: {folder}/t*")

@@ -1,0 +1,179 @@
+"""The closing table of a merge, from its metrics alone (the content of `metrics.json`), 80 columns wide.
+
+Plain ASCII, so that it survives every terminal, pipe and log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from lorafold.adapters.naming.model_parts import group_of, labels
+from lorafold.console.console import Console
+from lorafold.console.lines import say
+from lorafold.pipelines.merge.settings import CHOSEN
+
+Metrics = Mapping[str, Any]  # of a run, of its summary, or of one module
+SIDES = ("left", "right")
+MAX_COLUMNS = 3  # adapters with a column of their own; of more, the range is shown
+
+_LEGEND = """
+phi: overlap of subspaces, 0 orthogonal, 1 contained; before: of the adapters
+     with each other, after: of the merged adapter with them, on average.
+kept: share of each adapter's energy inside the merged subspaces.
+error: squared distance to the weighted sum of the updates, relative.
+"""
+
+
+def show(metrics: Metrics, console: Console | None = None) -> None:
+    """Print the table, which adapter is which, what did not converge, and where the result is."""
+    console = console or Console(highlight=False)
+    console.print(_title(metrics), style="bold", soft_wrap=True)
+    console.print(table(metrics))
+    console.print(_LEGEND, style="dim", soft_wrap=True)
+    for number, adapter in enumerate(metrics["inputs"], 1):
+        gain = f", times {adapter['gain']:.3g}" if adapter.get("gain", 1) != 1 else ""
+        line = f"#{number}: {near(adapter['path'])} (rank {_span(adapter['ranks'])}{gain})"
+        say(console, line)
+    if rank := _rank(metrics):
+        asked = metrics["config"]["rank"]
+        say(console, f"rank: {rank}, the adapters' joint rank (rank={asked} would add zeros)")
+    if chosen := _chosen_scale(metrics):
+        console.print(chosen, soft_wrap=True)
+    if warning := not_converged(metrics):
+        console.print(warning, style="yellow", markup=False)
+    if page := metrics.get("page"):
+        say(console, f"overlap before and after: {near(page)}")
+    say(console, f"merged adapter: {near(metrics['output']['path'])}")
+
+
+def table(metrics: Metrics) -> Table:
+    """One row per part of the model (at most about twenty) and the total."""
+    count = len(metrics["inputs"])
+    result = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    result.add_column("\npart")
+    phis = ("phi before\nleft right", "phi after\nleft right")
+    for header in (*phis, _kept_header(count), "\nerror", "converged\nof modules"):
+        result.add_column(header, justify="right")
+    for label, modules in _rows(metrics["modules"]).items():
+        result.add_row(label, *_cells(modules))
+    result.add_section()
+    result.add_row("total", *_total(metrics["summary"]), style="bold")
+    return result
+
+
+def one_line(metrics: Metrics) -> str:
+    """A run of a sweep: its total row in words."""
+    summary = metrics["summary"]
+    before, after, kept, error, converged = (" ".join(cell.split()) for cell in _total(summary))
+    phis = f"phi {before} before, {after} after"
+    return ", ".join((phis, f"kept {kept}", f"error {error}", f"{converged} converged", _seconds(summary)))
+
+
+def not_converged(metrics: Metrics) -> str:
+    """Which modules did not converge, and what helps; empty when all did."""
+    failed = [module["name"] for module in metrics["modules"] if not module["converged"]]
+    if not failed:
+        return ""
+    solver = metrics["config"]["solver"]
+    limit = next((key for key in solver if key.startswith("max_")), None)
+    remedy = f"raise solver.{limit} (now {solver[limit]}) or loosen solver.tol" if limit else "try another solver"
+    listing = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
+    return f"not converged: {len(failed)} of {len(metrics['modules'])} modules ({listing}): {remedy}"
+
+
+def near(path: str) -> str:
+    """As it reads from here, if it lies below."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def _chosen_scale(metrics: Metrics) -> str:
+    """The scale, if the user did not give the number."""
+    config = metrics["config"]
+    if not isinstance(how := config.get("scale"), str):
+        return ""
+    said = any(config.get(name) is not None for name in ("weights", "module_weights", "block_weights"))
+    if not said and {name: config.get(name) for name in CHOSEN} == CHOSEN:
+        how = "chosen, as the factors above; weights=mean: as they are"
+    return f"scale: {metrics['summary']['scale']:.4g} ({how})"
+
+
+def _title(metrics: Metrics) -> str:
+    config, summary = metrics["config"], metrics["summary"]
+    choices = (config[group]["name"] for group in ("objective", "solver", "core"))
+    rank = _rank(metrics) or config["rank"]
+    return ", ".join((f"{summary['modules']} modules, rank {rank}", *choices, _seconds(summary)))
+
+
+def _rank(metrics: Metrics) -> int | None:
+    """The rank of the merged adapter, if it is lower than what was asked for."""
+    asked, given = metrics["config"]["rank"], max(module["rank"] for module in metrics["modules"])
+    return given if isinstance(asked, int) and given < asked else None
+
+
+def _seconds(summary: Metrics) -> str:
+    return f"{summary['seconds']['total']:.1f} s"
+
+
+def _rows(modules: Sequence[Metrics]) -> dict[str, list[Metrics]]:
+    groups = [group_of(module["name"]) for module in modules]
+    names = labels(groups)
+    rows: dict[str, list[Metrics]] = {label: [] for label in names.values()}
+    for group, module in zip(groups, modules, strict=True):
+        rows[names[group]].append(module)
+    return rows
+
+
+def _cells(modules: Sequence[Metrics]) -> tuple[str, ...]:
+    """Means over the modules of a row."""
+    before = [_mean(module["phi_inputs"][side] for module in modules) for side in SIDES]
+    after = [_mean(value for module in modules for value in module[side]["phi"]) for side in SIDES]
+    kept = [_mean(column) for column in zip(*(module["retained"] for module in modules), strict=True)]
+    error = _mean(module["reconstruction_error"] for module in modules)
+    converged = f"{sum(module['converged'] for module in modules)}/{len(modules)}"
+    return _pair(before), _pair(after), _kept(kept), _number(error, 3), converged
+
+
+def _total(summary: Metrics) -> tuple[str, ...]:
+    after = [_mean(summary["phi"][side]) for side in SIDES]
+    before = [summary["phi_inputs"][side] for side in SIDES]
+    converged = f"{summary['converged']}/{summary['modules']}"
+    error = _number(summary["reconstruction_error"], 3)
+    return _pair(before), _pair(after), _kept(summary["retained"]), error, converged
+
+
+def _kept_header(count: int) -> str:
+    if count > MAX_COLUMNS:
+        return "kept\nrange"
+    return "kept\n" + " ".join(f"#{number}".rjust(4) for number in range(1, count + 1))
+
+
+def _kept(values: Sequence[float | None]) -> str:
+    if len(values) <= MAX_COLUMNS:
+        return _pair(values)
+    known = [value for value in values if value is not None]
+    return f"{min(known):.2f}-{max(known):.2f}" if known else "-"
+
+
+def _pair(values: Iterable[float | None]) -> str:
+    return " ".join(_number(value, 2) for value in values)
+
+
+def _number(value: float | None, digits: int) -> str:
+    """The number, or a dash as wide as it."""
+    return "-".rjust(digits + 2) if value is None else f"{value:.{digits}f}"
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _span(ranks: Sequence[int]) -> str:
+    low, high = min(ranks, default=0), max(ranks, default=0)
+    return str(low) if low == high else f"{low}-{high}"

@@ -1,0 +1,60 @@
+"""One run of `lorafold report`: what it leaves, and what it tells. Free of Hydra, as `lorafold.runs.run` is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorafold.commands.report.csv import write_csv
+from lorafold.commands.report.page import write_figures, write_page
+from lorafold.commands.report.sweep import Sweep, read_sweep
+from lorafold.commands.report.sweep.choose import choose
+from lorafold.commands.report.table import one_line, show
+from lorafold.common.errors import LorafoldError
+from lorafold.pages.drawing.png import png_available
+from lorafold.runs.run import Run
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReportJob:
+    """What to report on.
+
+    Args:
+        runs: folders that hold runs, at any depth; or one of them.
+        chosen: the run to begin with, by its name in the table or its folder; None: whose worst adapter keeps most.
+    """
+
+    runs: Any
+    chosen: str | None = None
+
+
+def report(run: Run, job: ReportJob) -> Sweep:
+    """Read the runs and write `report.html`, `report.csv` and `figures/`.
+
+    Raises:
+        LorafoldError: no such folder, or no run in it.
+    """
+    sweep = read_sweep([run.base / Path(folder).expanduser() for folder in _listed(job.runs)])
+    chosen = choose(sweep, job.chosen)
+    page, table = run.folder / "report.html", run.folder / "report.csv"
+    write_csv(table, sweep)
+    write_figures(run.folder / "figures", sweep, chosen)
+    write_page(page, sweep, chosen)
+    log.info("%s; wrote %s", one_line(sweep), page)
+    show(sweep, [page, table, run.folder / "figures"])
+    if not png_available():
+        print("figures as SVG only; for PNG as well: pip install 'lorafold[report]'")
+    return sweep
+
+
+def _listed(runs: Any) -> Sequence[str]:
+    folders = [runs] if isinstance(runs, str) else runs
+    if not isinstance(folders, list) or not folders or not all(isinstance(folder, str) for folder in folders):
+        remedy = "Write python -m lorafold report outputs/merge/multirun/DATE/TIME."
+        raise LorafoldError(f"runs={runs!r}, expected a list of folders", remedy=remedy)
+    return folders

@@ -1,0 +1,153 @@
+"""One run of `lorafold reproduce`: an earlier merge again, and whether it comes out the same. Free of Hydra."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lorafold.adapters import load
+from lorafold.adapters.formats.fingerprint import fingerprint
+from lorafold.commands.merge.table import near
+from lorafold.common.errors import LorafoldError
+from lorafold.console.lines import tell
+from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.reproduce.agreement import agreements, verdict
+from lorafold.runs.folders import METRICS
+from lorafold.runs.record import write_json
+from lorafold.runs.run import MergeJob, Run, merge
+
+log = logging.getLogger(__name__)
+
+# Of these the results may depend; what else is recorded says who asked, and when.
+_PACKAGES = ("lorafold", "git", "python", "torch", "geoopt", "safetensors", "numpy")
+_MACHINE = ("platform", "threads", "device", "gpu")
+_MEANING = {
+    "identical": "identical: every factor is the same to the bit",
+    "equal": "equal within the tolerance of {tolerance:g}",
+    "different": "DIFFERENT: more than the tolerance of {tolerance:g}",
+}
+
+
+@dataclass(frozen=True)
+class ReproduceJob:
+    """What to repeat.
+
+    Args:
+        run: the folder that `lorafold merge` left.
+        tolerance: largest relative difference of an update, and largest angle in radians, that still count as equal.
+        threads: of the CPU; None: as many as then.
+    """
+
+    run: str | None
+    tolerance: float = 1e-3
+    threads: int | None = None
+
+
+def reproduce(run: Run, job: ReproduceJob) -> dict[str, Any]:
+    """Merge again with the settings in `resolved.yaml`, into the folder `again`, and compare the adapters.
+
+    Returns:
+        The content of `metrics.json`; `summary.verdict` is "identical", "equal" or "different".
+
+    Raises:
+        LorafoldError: no finished merge there, or its inputs have changed since; nothing is merged then.
+    """
+    if not job.tolerance >= 0:
+        raise LorafoldError(f"tolerance={job.tolerance}, expected >= 0", remedy="For example tolerance=1e-3.")
+    if job.run is None:
+        raise LorafoldError("run=null, expected a folder", remedy="Write lorafold reproduce FOLDER.")
+    folder = run.base / Path(job.run).expanduser()
+    then = _record(folder)
+    _check_inputs(then)
+    merged = load(_adapter_of(folder, then))
+    now = merge(_here(run), _job(folder, job.threads))
+    modules = agreements(merged, load(now["output"]["path"]))
+    summary = {
+        "verdict": verdict(modules, job.tolerance),
+        "angle": max(module.angle for module in modules),
+        "difference": max(module.difference for module in modules),
+        "modules": len(modules),
+    }
+    metrics = {
+        "command": "reproduce",
+        "config": {**asdict(job), "run": str(folder)},
+        **{key: now[key] for key in ("environment", "inputs", "output")},
+        "changes": _changes(then["environment"], now["environment"]),
+        "summary": summary,
+        "modules": [asdict(module) for module in modules],
+    }
+    write_json(run.folder / METRICS, metrics)
+    _tell(metrics)
+    return metrics
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise LorafoldError(
+            f"no readable {METRICS}", path=folder, remedy="Give the folder that a finished merge left."
+        ) from None
+    if record.get("command") != "merge":
+        raise LorafoldError(
+            f"a run of {record.get('command')!r}, expected one of 'merge'", path=folder, remedy="Give another folder."
+        )
+    return record
+
+
+def _check_inputs(record: Mapping[str, Any]) -> None:
+    changed = [entry["path"] for entry in record["inputs"] if fingerprint(entry["path"]) != entry["sha256"]]
+    if changed:
+        raise LorafoldError(
+            f"{', '.join(changed)} changed since that run, so that nothing can be compared",
+            remedy="Bring back the files whose SHA-256 are in its metrics.json.",
+        )
+
+
+def _adapter_of(folder: Path, record: Mapping[str, Any]) -> Path:
+    """Where the run wrote it, or in the run's folder if that has been moved."""
+    written = Path(record["output"]["path"])
+    return written if written.exists() else folder / written.name
+
+
+def _job(folder: Path, threads: int | None) -> MergeJob:
+    """As `resolved.yaml` says; what younger versions know in addition has its default."""
+    path = folder / "resolved.yaml"
+    try:
+        values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise LorafoldError(f"unreadable ({error})", path=path, remedy="Give the folder of a finished run.") from None
+    known = {field.name for field in fields(Settings)}
+    settings = Settings(**{key: value for key, value in values.items() if key in known})
+    return MergeJob(settings, values["adapters"], page=False, threads=threads or values["threads"])
+
+
+def _here(run: Run) -> Run:
+    folder = run.folder / "again"
+    folder.mkdir(parents=True, exist_ok=True)
+    return replace(run, folder=folder, alone=False)
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What the numbers may depend on beside the settings, where it is not as it was: then, now."""
+    keys = (*_PACKAGES, *_MACHINE)
+    return {key: [then.get(key), now.get(key)] for key in keys if then.get(key) != now.get(key)}
+
+
+def _tell(metrics: Mapping[str, Any]) -> None:
+    summary, config = metrics["summary"], metrics["config"]
+    tell(_MEANING[summary["verdict"]].format(**config))
+    tell(
+        f"largest angle between subspaces {summary['angle']:.1e} rad, "
+        f"largest relative difference of an update {summary['difference']:.1e}, {summary['modules']} modules"
+    )
+    for key, (then, now) in metrics["changes"].items():
+        tell(f"{key}: {then} then, {now} now")
+    tell(f"the merge again: {near(metrics['output']['path'])}")
+    log.info("%s", summary)

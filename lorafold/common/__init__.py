@@ -1,0 +1,1 @@
+"""What every floor uses: errors, options, registries, batched records."""

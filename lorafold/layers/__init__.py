@@ -1,0 +1,1 @@
+"""Adapters -> layers -> adapter: what belongs together, in which batches, and back."""

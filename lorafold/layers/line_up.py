@@ -1,0 +1,172 @@
+"""From adapters to layers: what belongs together, checked before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lorafold.adapters import Adapter, Module, check_finite, load
+from lorafold.adapters.conversion.match import matched
+from lorafold.adapters.metadata.base_check import check_bases, warn_of_strangers
+from lorafold.adapters.parametrisations.full_difference import as_factors
+from lorafold.adapters.parametrisations.truncation import exactly
+from lorafold.common.errors import LorafoldError
+from lorafold.core_space import Layer, NonFiniteError
+from lorafold.pipelines.merge.settings import Settings
+
+# Layers of one slot layout that are worth a batch of their own.
+_FEW = 16
+
+
+def check_list(adapters: Sequence[str | Path | Adapter]) -> None:
+    """Raise LorafoldError unless there is at least one adapter, in a list."""
+    if isinstance(adapters, str | Path) or not adapters:
+        raise LorafoldError(f"adapters={adapters!r}, expected a list of at least one", remedy="For example [a, b].")
+
+
+def load_all(
+    adapters: Sequence[str | Path | Adapter],
+    base: str | Path | None = None,
+    rank: int = Settings.input_rank,
+    allow_different_bases: bool = False,
+) -> list[Adapter]:
+    """Read what is not an adapter yet; all in the format of the first, their layers under its names.
+
+    A whole difference of a weight becomes factors where another adapter has factors for that layer.
+
+    Args:
+        base, rank: see `load`.
+        allow_different_bases: see `check_bases`.
+
+    Raises:
+        LorafoldError: no adapter, different architectures, or formats between which a layer has no counterpart.
+    """
+    check_list(adapters)
+    read = [item if isinstance(item, Adapter) else load(item, base=base, rank=rank) for item in adapters]
+    check_bases(read, allow_different_bases)
+    loaded = matched(read)
+    warn_of_strangers(loaded)
+    factored = {name for adapter in loaded for name in adapter.modules}
+    return [as_factors(adapter, factored, rank) for adapter in loaded]
+
+
+def line_up(adapters: Sequence[Adapter], *, thin: bool = True) -> list[Layer]:
+    """Every module that any adapter has, in the order of the first adapter that has it.
+
+    Args:
+        thin: write factors that are wider than their layer as their product and an identity: the same update for less
+            work, which grows with the rank.
+
+    Raises:
+        LorafoldError: adapters disagree on the shape of a module, or no adapter has any.
+    """
+    names = list(dict.fromkeys(name for adapter in adapters for name in adapter.modules))
+    if not names:
+        raise LorafoldError("no adapted module in any adapter", path=adapters[0].path, remedy="Is this a LoRA?")
+    return [_layer(name, adapters, _thin if thin else _factors) for name in names]
+
+
+@contextmanager
+def non_finite_named(adapters: Sequence[Adapter]) -> Iterator[None]:
+    """Where NaN or Inf turns up, say in which file and under which key."""
+    try:
+        yield
+    except NonFiniteError:
+        for adapter in adapters:
+            check_finite(adapter)
+        raise LorafoldError(
+            "finite factors whose products overflow float64",
+            path=adapters[0].path,
+            remedy="Look for a module with an absurd alpha or weight.",
+        ) from None
+
+
+def template(name: str, adapters: Sequence[Adapter]) -> Module:
+    """The module as the first adapter that has it lays it out."""
+    return next(adapter.modules[name] for adapter in adapters if name in adapter.modules)
+
+
+def buckets(layers: Sequence[Layer], rank: int | None = None) -> dict[tuple[int, ...], list[int]]:
+    """Slot layouts with the positions of the layers that share them.
+
+    A missing adapter takes one (zero) column, so that no matrix is empty. With a `rank`, layouts of few layers are
+    rounded up and joined, as adapters of mixed ranks have dozens; only of layers whose joint rank is at least `rank`,
+    so that padding changes no shape that a core rule sees.
+    """
+    exact: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for position, layer in enumerate(layers):
+        exact[tuple(max(1, own) for own in layer.ranks)].append(position)
+    joined: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for slots, positions in exact.items():
+        may_join = rank is not None and len(positions) < _FEW and sum(slots) >= rank
+        joined[tuple(map(_rounded, slots)) if may_join else slots] += positions
+    return {slots: sorted(positions) for slots, positions in joined.items()}
+
+
+def _rounded(rank: int) -> int:
+    """The next power of two up to 16, then the next multiple of 16."""
+    return 1 << (rank - 1).bit_length() if rank <= 16 else -(-rank // 16) * 16
+
+
+def pieces(layers: Sequence[Layer], most: int, rank: int | None = None) -> list[tuple[tuple[int, ...], list[int]]]:
+    """The buckets in parts of at most so many layers, of equal size but for one layer.
+
+    An even number of parts, unless there are few layers, so that none is left for one of two cores alone.
+    """
+    return [(slots, part) for slots, positions in buckets(layers, rank).items() for part in _split(positions, most)]
+
+
+def _split(positions: list[int], most: int) -> list[list[int]]:
+    count = math.ceil(len(positions) / most)
+    if len(positions) >= _FEW:
+        count += count % 2
+    return [positions[i::count] for i in range(count)]
+
+
+def _layer(name: str, adapters: Sequence[Adapter], factors: Callable[[Module], tuple[Tensor, Tensor]]) -> Layer:
+    first = template(name, adapters)
+    modules = [adapter.modules.get(name) for adapter in adapters]
+    for adapter, module in zip(adapters, modules, strict=True):
+        if module is not None and not _fits(first, module):
+            raise LorafoldError(
+                f"ΔW is {_describe(module)} here but {_describe(first)} in another adapter",
+                path=adapter.path,
+                key=name,
+                remedy="These adapters are for different base models; merge adapters of one base model.",
+            )
+    m, n = first.shape
+    pairs = [(torch.zeros(m, 0), torch.zeros(0, n)) if module is None else factors(module) for module in modules]
+    return Layer(
+        name,
+        ups=tuple(up for up, _ in pairs),
+        downs=tuple(down for _, down in pairs),
+        scales=tuple(0.0 if module is None else module.scale for module in modules),
+    )
+
+
+def _factors(module: Module) -> tuple[Tensor, Tensor]:
+    return module.up, module.down
+
+
+def _thin(module: Module) -> tuple[Tensor, Tensor]:
+    """The factors, or their product and an identity."""
+    if module.rank <= min(module.shape):
+        return _factors(module)
+    return exactly(module.up.double() @ module.down.double())[:2]
+
+
+def _fits(first: Module, module: Module) -> bool:
+    """Equal shapes; a 1 x 1 convolution also faces a linear layer."""
+    one, other = (module.kernel if math.prod(module.kernel) > 1 else () for module in (first, module))
+    return first.shape == module.shape and one == other and (first.kind, module.kind).count("embedding") != 1
+
+
+def _describe(module: Module) -> str:
+    kernel = "x".join(map(str, module.kernel))
+    return f"{module.shape[0]} x {module.shape[1]} ({module.kind}{f' {kernel}' if kernel else ''})"

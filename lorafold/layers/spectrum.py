@@ -1,0 +1,58 @@
+"""Singular values of all updates of one adapter, exactly and without forming an update.
+
+b = modules, r = rank in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lorafold.common.parallel import map_pieces
+from lorafold.core_space import CoreBatch, Layer, reduce_layers
+from lorafold.core_space.balanced import Balanced, balanced
+from lorafold.layers.line_up import pieces
+
+_MOST = 32  # modules per piece of work: few enough to stay in the cache
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Modules of equal rank, decomposed: ΔW = U S Vᵀ in core space."""
+
+    batch: CoreBatch
+    factors: Balanced  # U √S and V √S; S (b, r), descending, zero past the numerical rank
+    positions: tuple[int, ...]  # among all layers
+
+    @property
+    def sigma(self) -> Tensor:
+        """S.  (b, r)"""
+        return self.factors.sigma
+
+
+def spectra(layers: Sequence[Layer]) -> list[Spectrum]:
+    """The decomposition of every layer, each of which one adapter alone has.
+
+    Raises:
+        NonFiniteError: NaN or Inf among the factors.
+    """
+
+    def work(piece: tuple[tuple[int, ...], list[int]]) -> Spectrum:
+        slots, positions = piece
+        one = torch.ones(len(positions), 1, dtype=torch.float64)
+        batch = reduce_layers([layers[i] for i in positions], slots, one)
+        return Spectrum(batch, balanced(batch, 0), tuple(positions))
+
+    return list(map_pieces(work, pieces(layers, _MOST), torch.device("cpu")))
+
+
+def singular_values(parts: Sequence[Spectrum]) -> Tensor:
+    """S of every layer, zero-padded to the largest rank.  (layers, r)"""
+    count = sum(len(part.positions) for part in parts)
+    result = torch.zeros(count, max(part.sigma.shape[1] for part in parts), dtype=torch.float64)
+    for part in parts:
+        result[list(part.positions), : part.sigma.shape[1]] = part.sigma
+    return result

@@ -1,0 +1,1 @@
+"""Distances between subspaces, one per file."""

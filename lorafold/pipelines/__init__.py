@@ -1,0 +1,1 @@
+"""The library: settings, pipeline and metrics of each verb, free of Hydra and of folders."""

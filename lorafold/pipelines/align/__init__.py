@@ -1,0 +1,1 @@
+"""`lorafold.align`: settings, pipeline, metrics."""

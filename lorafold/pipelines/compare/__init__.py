@@ -1,0 +1,1 @@
+"""`lorafold.compare`: settings, pipeline, metrics."""

@@ -1,0 +1,115 @@
+"""The comparison: files -> adapters -> core space -> overlaps -> tests against chance.
+
+b = modules of a batch, N = adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorafold.adapters import Adapter
+from lorafold.common.errors import LorafoldError
+from lorafold.common.options import suggest
+from lorafold.common.parallel import map_pieces
+from lorafold.common.stopwatch import Stopwatch
+from lorafold.core_space import Layer, reduce_layers
+from lorafold.geometry import DISTANCES
+from lorafold.layers.line_up import line_up, load_all, non_finite_named, pieces
+from lorafold.pipelines.compare.metrics import compare_metrics
+from lorafold.pipelines.compare.overlap import overlap, singular_frames
+from lorafold.pipelines.compare.pair import ComparedBatch, Grids, grids_of
+from lorafold.pipelines.compare.settings import CompareSettings
+
+_MOST = 32  # modules per piece of work: few enough to stay in the cache
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """How the adapters lie to each other, per batch of modules."""
+
+    inputs: tuple[Adapter, ...]
+    settings: CompareSettings
+    batches: tuple[ComparedBatch, ...]
+    seconds: dict[str, float]
+
+    def metrics(self) -> dict[str, Any]:
+        """Everything measured, as plain JSON: inputs, summary, modules."""
+        return compare_metrics(self.inputs, self.batches, self.settings.alpha, self.seconds)
+
+    @property
+    def grids(self) -> Grids:
+        """φ(i, j) of the leading i and j singular vectors: `grids[0, 1][name]["left"][i - 1, j - 1]`.
+
+        1 <= i <= k and 1 <= j <= l, the numerical ranks, so that no vector is noise; modules with k or l = 0 lack.
+        Source: Hu et al., "LoRA" (2021), figure 3.
+        """
+        return grids_of(self.batches)
+
+
+def compare(
+    adapters: Sequence[str | Path | Adapter], settings: CompareSettings | None = None, **changes: Any
+) -> CompareResult:
+    """Compare the update subspaces of two or more LoRA adapters, module by module and pair by pair, with chance.
+
+    Args:
+        adapters: files, folders or adapters in memory, all of one format.
+        settings: see `CompareSettings`.
+        changes: fields of `CompareSettings` to replace, e.g. alpha=0.01.
+
+    Raises:
+        LorafoldError: a mistake in the settings or in a file.
+    """
+    chosen = replace(settings or CompareSettings(), **changes)
+    check_compare(chosen, len(adapters))
+    clock = Stopwatch()
+    with clock("read"):
+        inputs = load_all(adapters, chosen.base, chosen.input_rank, chosen.allow_different_bases)
+        layers = line_up(inputs)
+    work = partial(_compare_piece, layers=layers, distances=chosen.distances)
+    with non_finite_named(inputs), clock("compare"):
+        batches = tuple(map_pieces(work, pieces(layers, _MOST), torch.device("cpu")))
+    return CompareResult(tuple(inputs), chosen, batches, dict(clock.seconds))
+
+
+def check_compare(settings: CompareSettings, count: int) -> None:
+    """Check the settings of a comparison of `count` adapters.
+
+    Raises:
+        LorafoldError: too few adapters, an unknown distance, or a level that is none.
+    """
+    if count < 2:
+        raise LorafoldError(
+            f"{count} adapter to compare, expected at least two", remedy="For example 'adapters=[a,b]'."
+        )
+    distances, alpha = settings.distances, settings.alpha
+    if isinstance(distances, str) or not isinstance(distances, Sequence):
+        raise LorafoldError(f"distances={distances!r}, expected a list", remedy="For example 'distances=[chordal]'.")
+    for name in distances:
+        if name not in DISTANCES:
+            remedy = f"Choose from {', '.join(sorted(DISTANCES))}.{suggest(str(name), DISTANCES)}"
+            raise LorafoldError(f"no distance is called {name!r}", remedy=remedy)
+    if not (isfinite(alpha) and 0 < alpha < 1):
+        raise LorafoldError(f"alpha={alpha}, expected a number between 0 and 1", remedy="For example alpha=0.05.")
+
+
+def _compare_piece(
+    piece: tuple[tuple[int, ...], list[int]], layers: Sequence[Layer], distances: Sequence[str]
+) -> ComparedBatch:
+    slots, rows = piece
+    weights = torch.ones(len(rows), len(slots), dtype=torch.float64)  # no sum of the updates is formed
+    updates = singular_frames(reduce_layers([layers[i] for i in rows], slots, weights))
+    return ComparedBatch(
+        [layers[i] for i in rows],
+        rows,
+        torch.stack([update.dims for update in updates]),
+        torch.stack([update.sigma.square().sum(-1) for update in updates]),
+        {(i, j): overlap(updates[i], updates[j], distances) for i, j in combinations(range(len(updates)), 2)},
+    )

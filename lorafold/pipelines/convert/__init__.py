@@ -1,0 +1,1 @@
+"""`lorafold.convert`: settings, pipeline, metrics."""

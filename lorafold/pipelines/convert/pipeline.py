@@ -1,0 +1,148 @@
+"""The conversion: file -> adapter -> the same updates in another format, and what became of each layer.
+
+The work is done by `lorafold.adapters.conversion.convert`; here is what a user wants to know of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lorafold.adapters import FORMATS, Adapter, Module
+from lorafold.adapters.conversion.convert import convert as convert_adapter
+from lorafold.adapters.metadata.header import merged_metadata
+from lorafold.adapters.naming import Naming, namings, places
+from lorafold.common.errors import LorafoldError
+from lorafold.common.options import suggest
+from lorafold.common.peak_memory import peak_rss_mb
+from lorafold.common.stopwatch import Stopwatch
+from lorafold.layers.line_up import load_all
+from lorafold.pipelines.convert.settings import ConvertSettings
+from lorafold.pipelines.merge.metrics import Json, input_entry
+
+ACTIONS = ("kept", "renamed", "split", "fused")
+
+
+@dataclass(frozen=True)
+class Link:
+    """Layers of the input, by name, and what holds their updates in the output."""
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+    @property
+    def action(self) -> str:
+        """One of `ACTIONS`."""
+        if self.before == self.after:
+            return "kept"
+        return "fused" if len(self.before) > len(self.after) else "split" if len(self.after) > 1 else "renamed"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The adapter in its new format, and what it was."""
+
+    adapter: Adapter
+    source: Adapter
+    links: tuple[Link, ...]
+    seconds: dict[str, float]
+
+    def metrics(self) -> dict[str, Any]:
+        """Everything that changed, as plain JSON: inputs, summary, and an entry per layer."""
+        energies = [_energy(adapter.modules.values()) for adapter in (self.source, self.adapter)]
+        counts = Counter(link.action for link in self.links)
+        return {
+            "inputs": [input_entry(self.source, energies[0])],
+            "summary": {
+                "modules": [len(self.source.modules), len(self.adapter.modules)],
+                "actions": {action: counts[action] for action in ACTIONS},
+                "norm": [math.sqrt(energy) for energy in energies],
+                "seconds": dict(self.seconds),
+                "peak_rss_mb": peak_rss_mb(),
+            },
+            "modules": [_entry(link, self.source.modules, self.adapter.modules) for link in self.links],
+        }
+
+
+def convert(adapter: str | Path | Adapter, settings: ConvertSettings | None = None, **changes: Any) -> Conversion:
+    """Rewrite an adapter in another format, every update exactly as it is.
+
+    Layers that one format fuses and the other splits are split and fused by blocks, not approximated.
+
+    Args:
+        adapter: a file, a folder or an adapter in memory.
+        settings: see `ConvertSettings`.
+        changes: fields of `ConvertSettings` to replace, e.g. format="diffusers".
+
+    Raises:
+        LorafoldError: an unknown format or architecture, something that the format cannot hold, or a bad file.
+    """
+    chosen = replace(settings or ConvertSettings(), **changes)
+    form = check_convert(chosen)
+    clock = Stopwatch()
+    with clock("read"):
+        (source,) = load_all([adapter], chosen.base, chosen.input_rank)
+    with clock("convert"):
+        converted = convert_adapter(source, form)
+        modules = converted.modules.values()
+        ranks, alphas = [module.rank for module in modules], [module.rank * module.scale for module in modules]
+        metadata = merged_metadata([source], [1.0], ranks, alphas, form)
+    return Conversion(replace(converted, metadata=metadata), source, trace(source, converted), dict(clock.seconds))
+
+
+def check_convert(settings: ConvertSettings) -> str:
+    """The format.
+
+    Raises:
+        LorafoldError: none, or an unknown one.
+    """
+    if settings.format is None or settings.format not in FORMATS:
+        raise LorafoldError(
+            f"format={settings.format}, expected one of {', '.join(FORMATS)}",
+            remedy=f"For example format=diffusers.{suggest(str(settings.format), FORMATS)}",
+        )
+    return settings.format
+
+
+def trace(before: Adapter, after: Adapter) -> tuple[Link, ...]:
+    """Which layers became which, in the order of the input; parts of a layer in the order of its rows."""
+    old, new = (_layers(adapter.modules, other.modules) for adapter, other in ((before, after), (after, before)))
+    return tuple(Link(tuple(old.get(layer, ())), tuple(new.get(layer, ()))) for layer in {**old, **new})
+
+
+def _layers(names: Iterable[str], others: Iterable[str]) -> dict[Any, list[str]]:
+    """The names for each layer of the original code; names of an unknown model stand for themselves."""
+    naming = _shared(list(names), list(others))
+    if naming is None:
+        return {name: [name] for name in names}
+    table = places(naming.architecture, naming.style)
+    found: dict[Any, list[str]] = defaultdict(list)
+    for name in names:
+        found[table[name].component, table[name].entry.original].append(name)
+    return {layer: sorted(parts, key=lambda name: table[name].part or 0) for layer, parts in found.items()}
+
+
+def _shared(names: Sequence[str], others: Sequence[str]) -> Naming | None:
+    """How the names are spelled, in an architecture that knows the others too."""
+    theirs = {naming.architecture for naming in namings(others)}
+    return next((naming for naming in namings(names) if naming.architecture in theirs), None)
+
+
+def _entry(link: Link, old: Mapping[str, Module], new: Mapping[str, Module]) -> Json:
+    return {
+        "action": link.action,
+        "before": [{"name": name, "shape": list(old[name].shape), "rank": old[name].rank} for name in link.before],
+        "after": [{"name": name, "shape": list(new[name].shape), "rank": new[name].rank} for name in link.after],
+    }
+
+
+def _energy(modules: Iterable[Module]) -> float:
+    """Σ‖ΔW‖², from Gram matrices."""
+    return math.fsum(
+        float(((m.up.double().mT @ m.up.double()) * (m.down.double() @ m.down.double().mT)).sum()) * m.scale**2
+        for m in modules
+    )

@@ -1,0 +1,16 @@
+"""What a conversion can be told: the one place where its defaults live. Free of torch and of Hydra."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lorafold.pipelines.merge.settings import Settings
+
+
+@dataclass(frozen=True)
+class ConvertSettings:
+    """Into which format."""
+
+    format: str | None = None  # kohya | diffusers | comfyui | peft; there is no default
+    base: str | None = None  # file or folder: weights that the adapter was trained on; DoRA needs them
+    input_rank: int = Settings.input_rank  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read

@@ -1,0 +1,1 @@
+"""`lorafold.inspect`: settings, pipeline, metrics."""

@@ -1,0 +1,110 @@
+"""What is in an adapter: file -> modules, their ranks, scales and singular values, metadata, and what looks wrong.
+
+M = modules, r = largest rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorafold.adapters import Adapter, Module
+from lorafold.adapters.files.locate import locate
+from lorafold.adapters.files.tensor_file import open_tensors
+from lorafold.adapters.formats.registry import format_of
+from lorafold.common.errors import LorafoldError
+from lorafold.layers.line_up import line_up, non_finite_named
+from lorafold.layers.spectrum import singular_values, spectra
+from lorafold.pipelines.inspect.metrics import Findings, inspect_metrics
+from lorafold.pipelines.merge.settings import Settings
+
+# Numbers below this have fewer digits the smaller they are.
+_SUBNORMAL = torch.finfo(torch.float16).tiny
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One adapter, looked at."""
+
+    adapter: Adapter
+    findings: Findings
+
+    def metrics(self) -> dict[str, Any]:
+        """Everything found, as plain JSON: summary, metadata, warnings, modules."""
+        return inspect_metrics(self.adapter, self.findings)
+
+
+def inspect(adapter: str | Path | Adapter) -> Inspection:
+    """Look at an adapter, damaged ones too: what it is, how large its updates are and which rank they have.
+
+    Layers that are no plain pair of factors are looked at as the pair that `load` makes of them; of DoRA, for which
+    that takes the base model, the update is the one before its magnitude is applied.
+
+    Raises:
+        LorafoldError: nothing there, no complete safetensors file, of no known format, or no modules.
+    """
+    whole, keys, size = (adapter, frozenset[str](), None) if isinstance(adapter, Adapter) else _read(adapter)
+    settled = _settled(whole)
+    if not settled.modules:
+        raise LorafoldError("holds no LoRA factors", path=settled.path, remedy="Choose the file with the LoRA weights.")
+    finite = torch.tensor([_is_finite(module) for module in settled.modules.values()])
+    with non_finite_named([settled]):
+        sigma = _singular_values(settled, finite)
+    findings = Findings(
+        sigma=sigma,
+        finite=finite,
+        subnormal=torch.tensor([_subnormal(module) for module in settled.modules.values()]),
+        keys=keys,
+        bytes=size,
+        pending=whole.pending,
+    )
+    return Inspection(settled, findings)
+
+
+def _read(path: str | Path) -> tuple[Adapter, frozenset[str], int]:
+    """The adapter, its tensors' names, and the size of the file."""
+    file = open_tensors(locate(path))
+    adapter = replace(format_of(file).read(file), path=Path(path).expanduser())
+    return adapter, frozenset(file.tensors), file.path.stat().st_size
+
+
+def _settled(adapter: Adapter) -> Adapter:
+    made = {name: pending.module(Settings.input_rank) for name, pending in adapter.pending.items()}
+    return replace(adapter, modules={**adapter.modules, **made}, pending={})
+
+
+def _is_finite(module: Module) -> bool:
+    return all(bool(torch.stack(torch.aminmax(factor)).isfinite().all()) for factor in (module.up, module.down))
+
+
+def _singular_values(adapter: Adapter, finite: Tensor) -> Tensor:
+    """(M, r); zero where a module is not finite."""
+    sound = [name for name, good in zip(adapter.modules, finite.tolist(), strict=True) if good]
+    widest = max(module.rank for module in adapter.modules.values())
+    sigma = torch.zeros(len(finite), widest, dtype=torch.float64)
+    if sound:
+        found = _of_these(adapter, sound)
+        sigma[finite, : found.shape[1]] = found
+    return sigma
+
+
+def _of_these(adapter: Adapter, names: Sequence[str]) -> Tensor:
+    return singular_values(
+        spectra(line_up([replace(adapter, modules={name: adapter.modules[name] for name in names})]))
+    )
+
+
+def _subnormal(module: Module) -> bool:
+    """Whether most of a float16 factor's numbers, beside zeros, are subnormal."""
+    return any(_mostly_subnormal(factor) for factor in (module.up, module.down) if factor.dtype == torch.float16)
+
+
+def _mostly_subnormal(factor: Tensor) -> bool:
+    size = factor.abs()
+    present = int((size > 0).sum())
+    return present > 0 and 2 * int(((size > 0) & (size < _SUBNORMAL)).sum()) > present

@@ -1,0 +1,1 @@
+"""`lorafold.merge`: settings, pipeline, metrics."""

@@ -1,0 +1,62 @@
+"""How close a merged batch is to its inputs.
+
+b = modules, N = adapters, p / q = left / right dimension, K = directions, r = rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lorafold.core_space.problem import Problem
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Per module; NaN where a quantity does not exist (an adapter without the module, a zero target)."""
+
+    phi_left: Tensor  # ‖UᵀU_i‖² / min(r, k_i)  (b, N)
+    phi_right: Tensor  # (b, N)
+    phi_inputs_left: Tensor  # mean over pairs of inputs of ‖U_iᵀU_j‖² / min(k_i, k_j)  (b,)
+    phi_inputs_right: Tensor  # (b,)
+    retained: Tensor  # ‖UᵀΔW_iV‖² / ‖ΔW_i‖²  (b, N)
+    reconstruction_error: Tensor  # ‖ΔW_3 - scale M‖² / ‖scale M‖²  (b,)
+
+
+def measure(problem: Problem, left: Tensor, right: Tensor, cores: Tensor, merged: Tensor, scale: float) -> Measures:
+    """Measure the merged update U merged Vᵀ.
+
+    Args:
+        left, right: U (b, p, r) and V (b, q, r).
+        cores: UᵀΔW_iV (b, N, r, r).
+        merged: the combined coordinates (b, r, r), `scale` included.
+    """
+    target = scale * problem.target
+    error = (left @ merged @ right.mT - target).square().sum((-2, -1))
+    return Measures(
+        _phi(problem.left, left, problem.dims),
+        _phi(problem.right, right, problem.dims),
+        _phi_inputs(problem.left, problem.dims),
+        _phi_inputs(problem.right, problem.dims),
+        _ratio(cores.square().sum((-2, -1)), problem.energies),
+        _ratio(error, target.square().sum((-2, -1))),
+    )
+
+
+def _phi(frames: Tensor, frame: Tensor, dims: Tensor) -> Tensor:
+    overlap = (frames.mT @ frame[:, None]).square().sum((-2, -1))
+    return _ratio(overlap, dims.clamp_max(frame.shape[-1]).to(overlap.dtype))
+
+
+def _phi_inputs(frames: Tensor, dims: Tensor) -> Tensor:
+    pairs = []
+    for i in range(frames.shape[1] - 1):
+        overlap = (frames[:, i : i + 1].mT @ frames[:, i + 1 :]).square().sum((-2, -1))
+        pairs.append(_ratio(overlap, torch.minimum(dims[:, i : i + 1], dims[:, i + 1 :]).to(overlap.dtype)))
+    return torch.cat(pairs, 1).nanmean(-1) if pairs else frames.new_full(frames.shape[:1], torch.nan)
+
+
+def _ratio(value: Tensor, of: Tensor) -> Tensor:
+    return torch.where(of > 0, value / of, torch.nan)

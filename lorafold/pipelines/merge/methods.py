@@ -1,0 +1,52 @@
+"""Published methods by name: `conf/method/<name>.yaml`, which the command reads through Hydra, as settings.
+
+Free of torch and of Hydra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from lorafold.common.errors import LorafoldError
+from lorafold.common.options import CONF, choices, suggest
+from lorafold.pipelines.merge.settings import Settings
+
+
+def method(name: str, **changes: Any) -> Settings:
+    """The settings of a published method, as `lorafold merge method=NAME` has them.
+
+        lorafold.merge(adapters, lorafold.method("ctm", rank=16))
+
+    Args:
+        name: of a file in `conf/method`.
+        changes: fields of `Settings` to replace.
+
+    Raises:
+        LorafoldError: no method of that name.
+    """
+    if name not in choices("method"):
+        known = choices("method")
+        raise LorafoldError(
+            f"unknown method {name!r}", remedy=f"Choose one of {', '.join(known)}.{suggest(name, known)}"
+        )
+    content: dict[str, Any] = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text(encoding="utf-8"))
+    chosen = dict(map(_choice, content.pop("defaults")))
+    for key, value in content.items():
+        chosen[key] = {**_named(chosen.get(key, getattr(Settings, key))), **value} if isinstance(value, dict) else value
+    return replace(Settings(), **{**chosen, **changes})
+
+
+def _choice(entry: Mapping[str, str]) -> tuple[str, Any]:
+    """`override /core: ctm/ties` of a defaults list -> ("core", what that file says)."""
+    ((key, value),) = entry.items()
+    group = key.removeprefix("override /")
+    return group, yaml.safe_load((CONF / group / f"{value}.yaml").read_text(encoding="utf-8"))
+
+
+def _named(choice: Any) -> dict[str, Any]:
+    """A choice that is a name alone, as a mapping."""
+    return {"name": choice} if isinstance(choice, str) else choice

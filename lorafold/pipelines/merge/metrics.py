@@ -1,0 +1,126 @@
+"""What a merge measured, as plain JSON: one shape for tables, pages and sweeps.
+
+b = modules, N = adapters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorafold.adapters import Adapter
+from lorafold.common.peak_memory import peak_rss_mb
+from lorafold.core_space import Layer
+from lorafold.pipelines.merge.measures import Measures
+from lorafold.solvers import Solution
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MergedBatch:
+    """Layers that were merged together, row by row."""
+
+    layers: tuple[Layer, ...]
+    ranks: list[int]  # of the merged modules
+    energies: Tensor  # ‖ΔW_i‖² (b, N)
+    solution: Solution
+    measures: Measures
+    orthonormality: Tensor  # largest |U_3ᵀU_3 - I| or |V_3ᵀV_3 - I| (b,)
+    seconds: Mapping[str, float]  # per stage, of the thread that did the work
+
+
+def merge_metrics(
+    inputs: Sequence[Adapter], merged: Adapter, batches: Sequence[MergedBatch], seconds: Mapping[str, float]
+) -> Json:
+    """Inputs, summary and one entry per module, in the order of the merged adapter; null where nothing is defined."""
+    found = {entry["name"]: entry for batch in batches for entry in _modules(batch)}
+    modules = [found[name] for name in merged.modules]
+    energies = torch.cat([batch.energies for batch in batches]).sum(0).tolist()
+    return {
+        "inputs": [input_entry(adapter, energy) for adapter, energy in zip(inputs, energies, strict=True)],
+        "summary": _summary(modules, len(inputs), seconds),
+        "modules": modules,
+    }
+
+
+def _modules(batch: MergedBatch) -> list[Json]:
+    solution, measures = batch.solution, batch.measures
+    columns = {
+        # not below its bound by rounding
+        "objective": solution.value.clamp_min(0),
+        "objective_start": solution.value_start.clamp_min(0),
+        "gradient_norm": solution.gradient_norm,
+        "iterations": solution.iterations,
+        "converged": solution.converged,
+        "orthonormality": batch.orthonormality,
+        "retained": measures.retained,
+        "reconstruction_error": measures.reconstruction_error,
+        "left": measures.phi_left,
+        "right": measures.phi_right,
+        "inputs_left": measures.phi_inputs_left,
+        "inputs_right": measures.phi_inputs_right,
+    }
+    plain = {name: _plain(column.tolist()) for name, column in columns.items()}
+    return [
+        _module(layer, rank, {name: column[row] for name, column in plain.items()})
+        for row, (layer, rank) in enumerate(zip(batch.layers, batch.ranks, strict=True))
+    ]
+
+
+def _module(layer: Layer, rank: int, values: Json) -> Json:
+    sides = {side: {"phi": values.pop(side)} for side in ("left", "right")}
+    before = {side: values.pop(f"inputs_{side}") for side in ("left", "right")}
+    name_and_shape = {"name": layer.name, "shape": list(layer.shape), "ranks": list(layer.ranks), "rank": rank}
+    return {**name_and_shape, **values, **sides, "phi_inputs": before}
+
+
+def _summary(modules: Sequence[Json], count: int, seconds: Mapping[str, float]) -> Json:
+    def mean(*path: str | int) -> float | None:
+        values = [value for module in modules if (value := _at(module, path)) is not None]
+        return math.fsum(values) / len(values) if values else None
+
+    sides = ("left", "right")
+    return {
+        "modules": len(modules),
+        "converged": sum(module["converged"] for module in modules),
+        "objective": mean("objective"),
+        "objective_start": mean("objective_start"),
+        "phi": {side: [mean(side, "phi", i) for i in range(count)] for side in sides},
+        "phi_inputs": {side: mean("phi_inputs", side) for side in sides},
+        "retained": [mean("retained", i) for i in range(count)],
+        "reconstruction_error": mean("reconstruction_error"),
+        "seconds": dict(seconds),
+        "peak_rss_mb": peak_rss_mb(),
+    }
+
+
+def input_entry(adapter: Adapter, energy: float) -> Json:
+    """What an input is, and ‖ΔW‖ over all its modules, of which `energy` is the square."""
+    modules = adapter.modules.values()
+    return {
+        "path": None if adapter.path is None else str(adapter.path),
+        "format": adapter.format,
+        "modules": len(adapter.modules),
+        "ranks": sorted({module.rank for module in modules}),
+        "dtype": sorted({str(module.up.dtype).removeprefix("torch.") for module in modules}),
+        "norm": math.sqrt(energy),
+    }
+
+
+def _at(entry: Any, path: Sequence[str | int]) -> Any:
+    for key in path:
+        entry = entry[key]
+    return entry
+
+
+def _plain(value: Any) -> Any:
+    """NaN, which JSON lacks, becomes null."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

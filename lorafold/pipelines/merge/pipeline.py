@@ -1,0 +1,221 @@
+"""The merge: files -> adapters -> core space -> (U, V) -> core rule -> lift -> adapter.
+
+b = modules, N = adapters, R = core dimension, r = rank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from lorafold.adapters import Adapter
+from lorafold.common.errors import LorafoldError
+from lorafold.common.parallel import map_pieces
+from lorafold.common.stages import Progress, Stage
+from lorafold.common.stopwatch import Stopwatch
+from lorafold.core_space import Layer
+from lorafold.layers.assemble import assemble
+from lorafold.layers.line_up import check_list, line_up, load_all, non_finite_named, pieces, template
+from lorafold.pipelines.merge.balance import gains, scaled, truncated
+from lorafold.pipelines.merge.bucket import Factors, MergedPiece, lift_piece, merge_piece
+from lorafold.pipelines.merge.combine import check_ranks
+from lorafold.pipelines.merge.metrics import MergedBatch, merge_metrics
+from lorafold.pipelines.merge.plan import Plan, make_plan
+from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.underflow import warn_of_underflow
+from lorafold.pipelines.merge.warnings import kept, warn_of_inputs, warn_of_vanishing, warn_of_weights
+from lorafold.scales import Scale, joined, of_a_sum
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+# Modules per piece of work: more are held in memory at once, fewer cost more calls for the same arithmetic.
+_MOST = {"cpu": 48, "cuda": 4096}
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """The merged adapter, and per batch of modules what was found."""
+
+    adapter: Adapter
+    inputs: tuple[Adapter, ...]  # as they were read
+    batches: tuple[MergedBatch, ...]
+    scale: float  # λ, given or chosen
+    gains: tuple[float, ...]  # that balanced the inputs; 1 each unless asked for
+    seconds: dict[str, float]
+
+    def metrics(self) -> dict[str, Any]:
+        """Everything measured, as plain JSON: inputs, summary, modules."""
+        found = merge_metrics(self.inputs, self.adapter, self.batches, self.seconds)
+        found["summary"]["scale"] = self.scale
+        for entry, gain in zip(found["inputs"], self.gains, strict=True):
+            entry["gain"] = gain
+        return found
+
+
+def merge(
+    adapters: Sequence[str | Path | Adapter],
+    settings: Settings | None = None,
+    *,
+    progress: Progress | None = None,
+    **changes: Any,
+) -> MergeResult:
+    """Merge LoRA adapters into one of a chosen rank.
+
+    For every module the column and row space of ΔW_3 = B_3 A_3 minimise the chosen objective, and the core rule
+    combines the adapters' updates in them.
+
+    Args:
+        adapters: files, folders or adapters in memory, of one base model.
+        settings: see `Settings`.
+        progress: called as progress(stage, modules through it, modules in all); see `Stage`.
+        changes: fields of `Settings` to replace, e.g. rank=16, objective="geodesic".
+
+    Raises:
+        LorafoldError: a mistake in the settings or in a file.
+    """
+    clock = Stopwatch()
+    check_list(adapters)
+    chosen = replace(settings or Settings(), **changes)
+    plan = make_plan(chosen, len(adapters))
+    tell = progress or _unheard
+    if isinstance(chosen.weights, Sequence) and not isinstance(chosen.weights, str):
+        warn_of_weights(plan.weights.default, plan)
+    with clock("read"):
+        inputs = load_all(adapters, chosen.base, chosen.input_rank, chosen.allow_different_bases)
+        warn_of_inputs(inputs)
+        with non_finite_named(inputs):
+            ready, balance = _prepared(inputs, plan)
+        layers = line_up(ready)
+        check_ranks(plan.core, layers)
+        plan.weights.check([layer.name for layer in layers])
+        plan = replace(plan, weights=replace(plan.weights, factors=plan.blocks.factors(ready)))
+        joint = max(min(sum(layer.ranks), *layer.shape) for layer in layers)
+        plan = replace(plan, rank=plan.rank and min(plan.rank, joint))  # a core rank may still be larger
+    dtype = plan.dtype or template(layers[0].name, inputs).up.dtype
+    with non_finite_named(inputs):
+        with clock("merge"):
+            done = list(_merge_layers(layers, plan, tell))
+            scale = _chosen_scale(plan.rescale, plan.core.name, done) if plan.rescale else plan.scale
+            gain = scale if plan.rescale else 1.0  # a scale that was given is in what is lifted
+            factors, reports = _lift_layers(done, gain, plan, dtype, tell)
+        merged = _assembled(ready, plan, scale, {layer.name: factors[layer.name] for layer in layers})
+    warn_of_underflow([*merged.modules.values()], _norms(done, gain))
+    del done, factors
+    if plan.rank:
+        most = joint if chosen.core_rank in (None, "max") else min(joint, chosen.core_rank)
+        kept_at = partial(_kept_at, layers=layers, plan=plan, same=chosen.core_rank is None, tell=tell)
+        warn_of_vanishing(kept(reports, plan.weights), inputs, plan.rank, most, kept_at)
+    batches = tuple(_of_inputs(report, balance) for report in reports)
+    return MergeResult(merged, tuple(inputs), batches, scale, tuple(balance), _stages(clock.seconds, batches))
+
+
+def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], list[float]]:
+    """The adapters as they take part, and the factors that have balanced them."""
+    cut = [truncated(adapter, rank) for adapter, rank in zip(inputs, plan.truncate, strict=True)]
+    if not plan.balance:
+        return cut, [1.0] * len(cut)
+    balance = gains(cut, plan.weights.default, plan.balance)
+    return [scaled(adapter, gain) for adapter, gain in zip(cut, balance, strict=True)], balance
+
+
+def _merge_layers(
+    layers: Sequence[Layer], plan: Plan, tell: Progress, stage: Stage = Stage.MERGE
+) -> Iterator[MergedPiece]:
+    work = partial(merge_piece, layers=layers, plan=plan)
+    parts = pieces(layers, _MOST[plan.device.type], plan.core_rank)
+    return _through(stage, work, parts, [len(positions) for _, positions in parts], plan.device, tell)
+
+
+def _kept_at(rank: int, layers: Sequence[Layer], plan: Plan, same: bool, tell: Progress) -> list[float]:
+    """What the merge keeps of each adapter at another rank, which is the core rank too where that is the same."""
+    other = replace(plan, rank=rank, core_rank=rank if same else plan.core_rank)
+    return kept([piece.report for piece in _merge_layers(layers, other, tell, Stage.OTHER_RANK)], plan.weights)
+
+
+def _lift_layers(
+    done: Sequence[MergedPiece], gain: float, plan: Plan, dtype: torch.dtype, tell: Progress
+) -> tuple[Factors, list[MergedBatch]]:
+    """Factors times √gain each, in the dtype of the file: rounded once."""
+    work = partial(lift_piece, scale=math.sqrt(gain), dtype=dtype)
+    lifted = _through(Stage.LIFT, work, done, [len(piece.report.layers) for piece in done], plan.device, tell)
+    factors, reports = zip(*lifted, strict=True)
+    return {name: pair for part in factors for name, pair in part.items()}, list(reports)
+
+
+def _through(
+    stage: Stage,
+    work: Callable[[Piece], Result],
+    parts: Sequence[Piece],
+    sizes: Sequence[int],
+    device: torch.device,
+    tell: Progress,
+) -> Iterator[Result]:
+    """`work` of every part, telling how many of the modules in them, `sizes`, are through."""
+    count = 0
+    tell(stage, count, sum(sizes))
+    for result, size in zip(map_pieces(work, parts, device), sizes, strict=True):
+        count += size
+        tell(stage, count, sum(sizes))
+        yield result
+
+
+def _unheard(stage: Stage, count: int, total: int) -> None:
+    """Where no one asked."""
+
+
+def _chosen_scale(rescale: Scale, rule: str, done: Sequence[MergedPiece]) -> float:
+    """λ from the adapters alone; 1 if they merge to nothing.
+
+    Raises:
+        LorafoldError: no λ > 0 does what was asked for.
+    """
+    sizes = joined([piece.sizes for piece in done])
+    if not bool(sizes.merged.any()):
+        return 1.0
+    scale = float(of_a_sum(rescale, sizes) if rule == "sum" else rescale(sizes))
+    if not (scale > 0 and math.isfinite(scale)):
+        raise LorafoldError(
+            f"the merged update points away from the adapters: the scale that was asked for would be {scale:.3g}",
+            remedy="Give a number, for example scale=1.",
+        )
+    return scale
+
+
+def _norms(done: Sequence[MergedPiece], gain: float) -> dict[str, float]:
+    """‖ΔW_3‖ by module name, times the gain."""
+    names = [layer.name for piece in done for layer in piece.report.layers]
+    norms = gain * joined([piece.sizes for piece in done]).merged.sqrt()
+    return dict(zip(names, norms.tolist(), strict=True))
+
+
+def _assembled(adapters: Sequence[Adapter], plan: Plan, scale: float, factors: Factors) -> Adapter:
+    """The merged adapter; biases and the like count as the core rule makes of weights where there is no core."""
+
+    def coefficients(weights: Sequence[float]) -> list[float]:
+        return plan.core.coefficients(torch.tensor(weights, dtype=torch.float64)).tolist()
+
+    names = [*factors, *(key for adapter in adapters for key in adapter.deltas)]
+    own = {name: coefficients(plan.weights.of(name)) for name in names} if plan.weights.vary else {}
+    return assemble(adapters, coefficients(plan.weights.default), scale, factors, own)
+
+
+def _of_inputs(report: MergedBatch, balance: Sequence[float]) -> MergedBatch:
+    """The report with the energies of the adapters before they were balanced."""
+    squares = torch.tensor(balance, dtype=torch.float64, device=report.energies.device).square()
+    return replace(report, energies=report.energies / squares)
+
+
+def _stages(seconds: Mapping[str, float], batches: Sequence[MergedBatch]) -> dict[str, float]:
+    """Wall-clock seconds per stage; those of parallel work in the shares of what its threads spent."""
+    spent: Counter[str] = Counter()
+    for batch in batches:
+        spent.update(batch.seconds)
+    return {"read": seconds["read"]} | {k: seconds["merge"] * v / spent.total() for k, v in spent.items()}

@@ -1,0 +1,200 @@
+"""Settings, checked and resolved into what the pipeline calls: a mistake is found before any file is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+from typing import Any
+
+import torch
+
+from lorafold.common.errors import LorafoldError
+from lorafold.common.options import check_options, choice, suggest
+from lorafold.core_rules import CORE_RULES, CoreRule
+from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, build, check_directions
+from lorafold.pipelines.merge.block_weights import BlockWeights, read_block_weights
+from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.weights import Weights, is_finite, read_weights
+from lorafold.scales import SCALES, Scale
+from lorafold.solvers import SOLVERS
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One merge, ready to run."""
+
+    weights: Weights
+    blocks: BlockWeights
+    balance: float  # 0: as they are, 1: to one norm
+    truncate: list[int | None]  # rank of each adapter; None: as it is
+    rank: int | None  # None: the joint rank of each module
+    core_rank: int | None  # of the subspaces in which the core rule works; None: the joint rank of each module
+    objective: Callable[..., Any]  # (problem, rank) -> Objective
+    solve: Callable[..., Any]  # objective -> Solution
+    core: CoreRule  # with its options
+    scale: float  # 1 where `rescale` is to choose it
+    rescale: Scale | None
+    device: torch.device
+    dtype: torch.dtype | None  # None: that of the first adapter
+    seed: int
+
+
+def make_plan(settings: Settings, count: int) -> Plan:
+    """Check the settings of a merge of `count` adapters.
+
+    Raises:
+        LorafoldError: a value out of range or an unknown name.
+    """
+    settings = settings.with_strength(count)
+    rank = _rank("rank", settings.rank)
+    scale, rescale = _scale(settings.scale)
+    return Plan(
+        weights=read_weights(settings.weights, settings.module_weights, count),
+        blocks=read_block_weights(settings.block_weights, count),
+        balance=_balance(settings.balance),
+        truncate=_truncate(settings.truncate, count),
+        rank=rank,
+        core_rank=_core_rank(settings.core_rank, rank),
+        objective=_objective(settings),
+        solve=_solver(settings),
+        core=_core(settings.core, count),
+        scale=scale,
+        rescale=rescale,
+        device=_device(settings.device),
+        dtype=_dtype(settings.dtype),
+        seed=settings.seed,
+    )
+
+
+def _rank(name: str, rank: Any) -> int | None:
+    if rank == "max":
+        return None
+    if _is_count(rank):
+        return rank
+    raise LorafoldError(f"{name}={rank!r}, expected a whole number >= 1, or max", remedy=f"For example {name}=32.")
+
+
+def _core_rank(core_rank: Any, rank: int | None) -> int | None:
+    """At least the rank of the merged adapter; that rank by default."""
+    if core_rank is None:
+        return rank
+    size = _rank("core_rank", core_rank)
+    if size is not None and (rank is None or size < rank):
+        raise LorafoldError(
+            f"core_rank={size}, but rank={'max' if rank is None else rank} is more than the core rule would leave",
+            remedy="Ask for a larger core_rank, or for core_rank=max.",
+        )
+    return size
+
+
+def _truncate(ranks: Any, count: int) -> list[int | None]:
+    """One rank for all adapters, or one for each; None leaves an adapter as it is."""
+    values = list(ranks) if isinstance(ranks, Sequence) and not isinstance(ranks, str) else [ranks] * count
+    if len(values) != count or not all(value is None or _is_count(value) for value in values):
+        raise LorafoldError(
+            f"truncate={ranks!r}, expected a whole number >= 1, or one per adapter ({count}), or null",
+            remedy=f"For example truncate=8, or 'truncate=[{','.join(['8'] * count)}]'.",
+        )
+    return values
+
+
+def _balance(value: Any) -> float:
+    if isinstance(value, bool | int | float) and 0 <= value <= 1:
+        return float(value)
+    raise LorafoldError(
+        f"balance={value!r}, expected true, false or a number from 0 to 1", remedy="For example balance=true."
+    )
+
+
+def _scale(scale: Any) -> tuple[float, Scale | None]:
+    """A number, or 1 and how to choose it when the merge has been measured."""
+    if is_finite(scale):
+        return float(scale), None
+    if isinstance(scale, str) and scale in SCALES:
+        return 1.0, SCALES[scale]
+    raise LorafoldError(
+        f"scale={scale!r}, expected a finite number or one of {', '.join(sorted(SCALES))}",
+        remedy=f"For example scale=1.{suggest(str(scale), SCALES)}",
+    )
+
+
+def _objective(settings: Settings) -> Callable[..., Any]:
+    weights = {name: _finite(name, getattr(settings, name)) for name in ("subspace_weight", "reconstruction_weight")}
+    for name, value in weights.items():
+        if value < 0:
+            raise LorafoldError(f"{name}={value}, expected >= 0", remedy="It is the weight of a term to minimise.")
+    if not any(weights.values()):
+        raise LorafoldError("subspace_weight and reconstruction_weight are both 0", remedy="Leave one above 0.")
+    options = choice("objective", settings.objective)
+    for option, known in (("distance", sorted(DISTANCES)), ("reconstruction", RECONSTRUCTIONS)):
+        _known(f"objective.{option}", options[option], known)
+    options = check_options(build, {**options, **weights})
+    check_directions(options["directions"])
+    if not 0 <= options["rescale"] <= 1:
+        raise LorafoldError(
+            f"objective.rescale={options['rescale']}, expected a number from 0 to 1",
+            remedy="At 0 all updates count alike, at 1 by their energies.",
+        )
+    return partial(build, **options)
+
+
+def _solver(settings: Settings) -> Callable[..., Any]:
+    options = choice("solver", settings.solver)
+    _known("solver", options["name"], SOLVERS)
+    function = SOLVERS[options["name"]]
+    solve = partial(function, **check_options(function, options))
+    for option, value in solve.keywords.items():
+        if not (is_finite(value) and value >= 0):
+            raise LorafoldError(f"solver.{option}={value!r}, expected a finite number >= 0", remedy="See conf/solver.")
+    name = choice("manifold", settings.manifold)["name"]
+    return partial(solve, manifold=name) if "manifold" in signature(solve).parameters else solve
+
+
+def _core(core: Any, count: int) -> CoreRule:
+    options = choice("core", core)
+    _known("core", options["name"], CORE_RULES)
+    rule = CORE_RULES[options["name"]].bind(options)
+    if rule.adapters not in (None, count):
+        raise LorafoldError(
+            f"{count} adapters, but core={rule.name} takes {rule.adapters}",
+            remedy="Other rules take any number, for example core=karcher.",
+        )
+    return rule
+
+
+def _known(what: str, name: Any, known: Any) -> None:
+    if name not in known:
+        raise LorafoldError(f"{what}={name!r} is unknown", remedy=f"Choose one of {', '.join(known)}.")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise LorafoldError(f"device={name!r} is unknown", remedy="Choose auto, cpu or cuda.") from None
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise LorafoldError(f"device={name!r} is not available here", remedy="Use device=auto or device=cpu.")
+    return device
+
+
+def _dtype(name: str) -> torch.dtype | None:
+    if name == "auto":
+        return None
+    _known("dtype", name, DTYPES)
+    return DTYPES[name]
+
+
+def _finite(name: str, value: Any) -> float:
+    if not is_finite(value):
+        raise LorafoldError(f"{name}={value!r}, expected a finite number", remedy=f"For example {name}=1.")
+    return float(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,0 +1,127 @@
+"""The weights of a merge: one number per adapter, and others for modules whose names match a regular expression."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lorafold.common.errors import LorafoldError
+from lorafold.common.safe_regex import unusable
+
+# A repeated group can take exponential time, (a+)+$ for example; names of modules need none.
+_REPEATED_GROUP = re.compile(r"\)[*+{]")
+_LITERAL = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")  # an escaped character, or a class of them
+
+
+@dataclass(frozen=True)
+class Weights:
+    """w_i of every module: those of the first pattern that occurs in its name, else the default, times its factors."""
+
+    default: list[float]
+    patterns: tuple[tuple[re.Pattern[str], list[float]], ...] = ()
+    factors: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by name, where they are not 1 each
+
+    @property
+    def vary(self) -> bool:
+        """Whether modules may have weights of their own."""
+        return bool(self.patterns or self.factors)
+
+    def of(self, name: str) -> list[float]:
+        """w_i for the module, or other tensor, of this name."""
+        weights = next((weights for pattern, weights in self.patterns if pattern.search(name)), self.default)
+        factors = self.factors.get(name)
+        return [w * f for w, f in zip(weights, factors, strict=True)] if factors else weights
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise LorafoldError if a pattern occurs in no name: it is misspelt, or meant for another model."""
+        known = list(names)
+        if slow := unusable([pattern.pattern for pattern, _ in self.patterns], known):
+            raise LorafoldError(
+                f"module_weights[{slow!r}] could take forever", remedy="Use fewer * and + in one pattern."
+            )
+        for pattern, _ in self.patterns:
+            if not any(map(pattern.search, known)):
+                raise LorafoldError(
+                    f"module_weights[{pattern.pattern!r}] matches none of {len(known)} modules",
+                    remedy=f"Their names are like {known[0]!r} and {known[-1]!r}.",
+                )
+
+
+def read_weights(weights: Any, module_weights: Any, count: int) -> Weights:
+    """Check the weights of `count` adapters.
+
+    Args:
+        weights: None or "mean" (1 / count each), "sum" (1 each), or a finite number per adapter, not all zero.
+        module_weights: None, or a mapping from regular expressions to a finite number per adapter.
+
+    Raises:
+        LorafoldError: anything else.
+    """
+    if not (module_weights is None or isinstance(module_weights, Mapping)):
+        raise LorafoldError(
+            f"module_weights={module_weights!r}, expected a mapping from regular expressions to weights",
+            remedy=f"For example 'module_weights={{up_blocks: [{_example(count)}]}}'.",
+        )
+    given = module_weights or {}
+    patterns = [(compiled("module_weights", key), _own(key, value, count)) for key, value in given.items()]
+    return Weights(_default(weights, count), tuple(patterns))
+
+
+def _default(weights: Any, count: int) -> list[float]:
+    if weights is None or weights == "mean":
+        return [1 / count] * count
+    if weights == "sum":
+        return [1.0] * count
+    values = list(weights) if isinstance(weights, Sequence) and not isinstance(weights, str) else [weights]
+    if not _are_numbers(values, count) or not any(values):
+        raise LorafoldError(
+            f"weights={weights!r}, expected {count} finite numbers, one per adapter, not all zero",
+            remedy=f"For example 'weights=[{_example(count)}]'; mean is their mean, sum their sum.",
+        )
+    return [float(value) for value in values]
+
+
+def _own(key: Any, weights: Any, count: int) -> list[float]:
+    if not isinstance(weights, Sequence) or isinstance(weights, str) or not _are_numbers(weights, count):
+        raise LorafoldError(
+            f"module_weights[{str(key)!r}]={weights!r}, expected {count} finite numbers, one per adapter",
+            remedy=f"For example [{_example(count)}].",
+        )
+    return [float(value) for value in weights]
+
+
+def compiled(setting: str, key: Any) -> re.Pattern[str]:
+    """The regular expression that is a key of a setting.
+
+    Raises:
+        LorafoldError: it is none, or one that can take forever.
+    """
+    try:
+        pattern = re.compile(str(key))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise LorafoldError(
+            f"{setting}[{str(key)!r}] is not a regular expression ({error})",
+            remedy="Write a backslash before a special character that is part of the name.",
+        ) from error
+    if _REPEATED_GROUP.search(_LITERAL.sub("x", pattern.pattern)):
+        raise LorafoldError(
+            f"{setting}[{str(key)!r}] repeats a group, which can take forever",
+            remedy="Write it out, or use two patterns.",
+        )
+    return pattern
+
+
+def _are_numbers(values: Sequence[Any], count: int) -> bool:
+    return len(values) == count and all(map(is_finite, values))
+
+
+def is_finite(value: Any) -> bool:
+    """Whether the value is a finite number; `True` is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _example(count: int) -> str:
+    return ",".join([f"{1 / count:.2g}"] * count)

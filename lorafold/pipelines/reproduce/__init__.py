@@ -1,0 +1,1 @@
+"""`lorafold.reproduce`: settings, pipeline, metrics."""

@@ -1,0 +1,1 @@
+"""`lorafold.resize`: settings, pipeline, metrics."""

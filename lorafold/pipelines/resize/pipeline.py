@@ -1,0 +1,143 @@
+"""The change of rank: file -> adapter -> core space -> truncated SVD of every update -> the same file, smaller.
+
+b = modules of a batch, M = all modules, r = rank in the file, k = rank to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorafold.adapters import Adapter, Module
+from lorafold.common.errors import LorafoldError
+from lorafold.common.parallel import map_pieces
+from lorafold.common.stopwatch import Stopwatch
+from lorafold.core_space import lift
+from lorafold.layers.assemble import assemble
+from lorafold.layers.line_up import line_up, load_all, non_finite_named
+from lorafold.layers.ranks import budget_ranks, energy_ranks, ratio_ranks
+from lorafold.layers.spectrum import Spectrum, singular_values, spectra
+from lorafold.pipelines.resize.metrics import Resized, resize_metrics
+from lorafold.pipelines.resize.settings import ResizeSettings
+
+Factors = dict[str, tuple[Tensor, Tensor]]
+SHARES = ("energy", "ratio", "parameters")
+
+
+@dataclass(frozen=True)
+class ResizeResult:
+    """The smaller adapter, and what is left of each module."""
+
+    adapter: Adapter
+    source: Adapter
+    modules: Resized
+    seconds: dict[str, float]
+
+    def metrics(self) -> dict[str, Any]:
+        """Everything measured, as plain JSON: inputs, summary, modules."""
+        return resize_metrics(self.source, self.adapter, self.modules, self.seconds)
+
+
+def resize(adapter: str | Path | Adapter, settings: ResizeSettings | None = None, **changes: Any) -> ResizeResult:
+    """Give the modules of an adapter lower ranks, each update becoming its best approximation of that rank.
+
+    That is the truncated singular value decomposition (Eckart & Young 1936), in core space hence exact, split evenly
+    between the factors. Scales become 1; format, dtypes and everything else are kept. No rank is raised.
+
+    Args:
+        adapter: a file, a folder or an adapter in memory.
+        settings: see `ResizeSettings`.
+        changes: fields of `ResizeSettings` to replace, e.g. rank=16, parameters=0.5.
+
+    Raises:
+        LorafoldError: a mistake in the settings or in the file.
+    """
+    chosen = replace(settings or ResizeSettings(), **changes)
+    check_resize(chosen)
+    clock = Stopwatch()
+    with clock("read"):
+        (source,) = load_all([adapter], chosen.base, chosen.input_rank)
+        layers = line_up([source])
+    with non_finite_named([source]):
+        with clock("decompose"):
+            parts = spectra(layers)
+        sigma = singular_values(parts)
+        ranks = _ranks(sigma, list(source.modules.values()), chosen)
+        with clock("lift"):
+            work = partial(_lift, source=source, ranks=ranks.tolist())
+            found = {name: pair for lifted in map_pieces(work, parts, torch.device("cpu")) for name, pair in lifted}
+        smaller = assemble([source], [1.0], 1.0, {name: found[name] for name in source.modules})
+    with clock("measure"):
+        pairs = [(source.modules[name], module) for name, module in smaller.modules.items()]
+        errors = torch.stack(list(map_pieces(_error, pairs, torch.device("cpu"))))
+    return ResizeResult(smaller, source, Resized(sigma, ranks, errors), dict(clock.seconds))
+
+
+def check_resize(settings: ResizeSettings) -> None:
+    """Raise LorafoldError unless the settings say, in one way, how much to keep."""
+    rank = settings.rank
+    shares = {name: value for name in SHARES if (value := getattr(settings, name)) is not None}
+    if len(shares) > 1 or not (shares or rank is not None):
+        given = ", ".join(shares) if shares else "nothing"
+        raise LorafoldError(
+            f"{given} given, expected one of energy, ratio and parameters, or rank alone",
+            remedy="For example rank=16, energy=0.95 or parameters=0.5.",
+        )
+    for name, value in shares.items():
+        if not 0 < value <= 1:
+            raise LorafoldError(
+                f"{name}={value}, expected a share above 0, at most 1", remedy=f"For example {name}=0.5."
+            )
+    if rank is not None and rank < 1:
+        raise LorafoldError(f"rank={rank}, expected at least 1", remedy="For example rank=16.")
+
+
+def _ranks(sigma: Tensor, modules: Sequence[Module], settings: ResizeSettings) -> Tensor:
+    """k of every module.  (M,)"""
+    own = torch.tensor([module.rank for module in modules])
+    most = own if settings.rank is None else own.clamp_max(settings.rank)
+    if settings.energy is not None:
+        return torch.minimum(energy_ranks(sigma, settings.energy), most)
+    if settings.ratio is not None:
+        return torch.minimum(ratio_ranks(sigma, settings.ratio), most)
+    if settings.parameters is not None:
+        costs = torch.tensor([sum(module.shape) for module in modules])
+        budget = _budget(settings.parameters, int((own * costs).sum()), int(costs.sum()))
+        return budget_ranks(sigma, costs, budget, settings.rank)
+    return most
+
+
+def _budget(share: float, own: int, least: int) -> int:
+    """In parameters; every module takes a rank of 1 at the least."""
+    if share * own < least:
+        raise LorafoldError(
+            f"parameters={share} is less than what rank 1 in every module takes ({least} of {own} parameters)",
+            remedy=f"Ask for parameters={least / own:.2g} or more.",
+        )
+    return int(share * own)
+
+
+def _lift(part: Spectrum, source: Adapter, ranks: Sequence[int]) -> list[tuple[str, tuple[Tensor, Tensor]]]:
+    """Up (m, k) and down (k, n) of the modules of a part, in the dtype that they had."""
+    kept = [ranks[position] for position in part.positions]
+    dtypes = [source.modules[layer.name].up.dtype for layer in part.batch.layers]
+    X, Y = (side[:, :, : max(kept)] for side in (part.factors.factors.up, part.factors.factors.down))
+    ups, downs = lift(part.batch, X, Y, reduce(torch.promote_types, dtypes))
+    return [
+        (layer.name, (up[:, :k].to(dtype).contiguous(), down[:k].to(dtype).contiguous()))
+        for layer, up, down, k, dtype in zip(part.batch.layers, ups.factors, downs.factors, kept, dtypes, strict=True)
+    ]
+
+
+def _error(pair: tuple[Module, Module]) -> Tensor:
+    """‖ΔW' - ΔW‖² of the factors as they are written, from Gram matrices."""
+    before, after = pair
+    X = torch.cat([after.scale * after.up.double(), -before.scale * before.up.double()], 1)
+    Y = torch.cat([after.down.double(), before.down.double()])
+    return ((X.mT @ X) * (Y @ Y.mT)).sum().clamp_min(0)

@@ -1,0 +1,23 @@
+"""What a change of rank can be told: the one place where its defaults live. Free of torch and of Hydra.
+
+The command uses `ResizeSettings` as the schema of `conf/resize.yaml`; from Python, `lorafold.resize(adapter, rank=8)`
+replaces single fields of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lorafold.pipelines.merge.settings import Settings
+
+
+@dataclass(frozen=True)
+class ResizeSettings:
+    """How much of each module is kept: `rank` alone, or one of the others with `rank` as an upper limit."""
+
+    rank: int | None = None  # of every module, but not more than it has
+    energy: float | None = None  # share of every module's squared singular values, in (0, 1]
+    ratio: float | None = None  # of a module's singular values to its largest one, in (0, 1]
+    parameters: float | None = None  # share of the adapter's parameters, in (0, 1], where they keep most energy
+    base: str | None = None  # file or folder: weights that the adapter was trained on; DoRA needs them
+    input_rank: int = Settings.input_rank  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read

@@ -1,7 +1,0 @@
-"""One self-contained HTML page about the overlap of adapters: opens from disk, asks for nothing, hides nothing."""
-
-from __future__ import annotations
-
-from lorafold.report.page.document import write_page as write_page
-
-__all__ = ["write_page"]

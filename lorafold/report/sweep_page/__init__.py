@@ -1,8 +1,0 @@
-"""One self-contained HTML page about a sweep, and its figures: open from disk, ask for nothing, hide nothing."""
-
-from __future__ import annotations
-
-from lorafold.report.sweep_page.document import write_page as write_page
-from lorafold.report.sweep_page.files import write_figures as write_figures
-
-__all__ = ["write_figures", "write_page"]

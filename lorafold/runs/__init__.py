@@ -1,0 +1,1 @@
+"""Runs: their folder, record, resumption, evaluator, tracker."""

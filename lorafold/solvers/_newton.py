@@ -1,0 +1,103 @@
+"""Riemannian trust region in core space: Newton steps with closed Hessians (Absil, Baker & Gallivan 2007).
+
+b = modules, p / q = left / right dimension, r = rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lorafold.common.batched import map_tensors, put, put_, take
+from lorafold.objectives import Model, Objective, split
+from lorafold.solvers._bases import Bases, turned
+from lorafold.solvers._conjugate_gradients import Step, newton_step, preconditioner
+from lorafold.solvers._solution import Point
+
+# Products with the Hessian per Newton step.
+_PRODUCTS = 8
+# The first radius, in lengths of the preconditioned gradient.
+_FIRST_RADIUS = 3.0
+# A step is taken if F falls by the first part of what the model says; the radius shrinks below the second part and may
+# grow above the third.
+_TAKEN, _POOR, _GOOD = 0.05, 0.25, 0.75
+# ‖(K, L)‖ of a step at most: tangents of angles. What is longer would lose digits in the retraction, or lead astray.
+_LONGEST = 10.0
+
+
+@dataclass(frozen=True)
+class _State:
+    bases: Bases
+    model: Model
+    radius: Tensor  # in the norm of the preconditioner (b,)
+
+
+def descend(objective: Objective, bases: Bases, tol: float, max_steps: int) -> tuple[Point, Tensor]:
+    """Newton steps from `bases`; the last point of every module and its number of steps (b,).
+
+    F never rises, and saddle points are left along directions of negative curvature. F and its gradient are in float64;
+    a step is found in float32, twice as fast: it needs a direction of descent and few digits, as every step corrects
+    the one before.
+
+    Args:
+        objective: with `is_curved`.
+        bases: where to start.
+        tol: bound on the relative Riemannian gradient norm.
+        max_steps: give up on a module after so many.
+    """
+    here = _begin(objective, bases)
+    last, steps = _point(here, objective.rank), torch.zeros_like(here.radius, dtype=torch.int64)
+    active = torch.arange(len(steps), device=steps.device)
+    for _ in range(max_steps):
+        going = (here.model.gradient_norm > tol).nonzero().squeeze(-1)
+        # copying the batch for one or two modules that have converged costs more than another step of theirs
+        if len(going) <= 0.8 * len(active):
+            last = put(last, active, _point(here, objective.rank))
+            active, objective, here = active[going], take(objective, going), take(here, going)
+        if not len(going):
+            return last, steps
+        here = _stepped(objective, here)
+        steps[active] += 1
+    return put(last, active, _point(here, objective.rank)), steps
+
+
+def _begin(objective: Objective, bases: Bases) -> _State:
+    model = objective.expand(bases.left, bases.right)
+    length = (model.gradient.square() / preconditioner(model)).sum((1, 2)).sqrt()
+    return _State(bases, model, _FIRST_RADIUS * length)
+
+
+def _stepped(objective: Objective, here: _State) -> _State:
+    """One step where the objective agrees with the model, and the next radius."""
+    step = _in_single(here.model, here.radius)
+    rows = here.bases.left.shape[-1] - objective.rank
+    length = torch.linalg.vector_norm(step.move, dim=(1, 2), keepdim=True)
+    K, L = split(step.move * (_LONGEST / length.clamp_min(_LONGEST)), rows)
+    bases = Bases(turned(here.bases.left, K), turned(here.bases.right, L))
+    there = _State(bases, objective.expand(bases.left, bases.right), here.radius)
+    taken, radius = _judged(step, here, there, objective.rounding)
+    if not bool(taken.all()):
+        back = (~taken).nonzero().squeeze(-1)
+        there = put_(there, back, take(here, back))
+    return _State(there.bases, there.model, radius)
+
+
+def _in_single(model: Model, radius: Tensor) -> Step:
+    single = map_tensors(model, Tensor.float)
+    step = newton_step(single, preconditioner(single), radius.float(), _PRODUCTS)
+    return Step(step.move.double(), step.decrease.double(), step.at_edge)
+
+
+def _judged(step: Step, here: _State, there: _State, rounding: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether to take each step (b,), and the next radius (b,). Decreases below `rounding` count as agreeing."""
+    agreement = (here.model.value - there.model.value + rounding) / (step.decrease + rounding)
+    radius = torch.where(agreement >= _POOR, here.radius, here.radius / 4)  # NaN, from float32's limits, is poor
+    radius = torch.where((agreement > _GOOD) & step.at_edge, 2 * radius, radius)
+    return agreement > _TAKEN, radius
+
+
+def _point(here: _State, rank: int) -> Point:
+    left, right = here.bases.left[..., :rank], here.bases.right[..., :rank]
+    return Point(left, right, here.model.value, here.model.gradient_norm)

@@ -1,0 +1,75 @@
+"""Riemannian Adam on batched Grassmann or Stiefel parameters, started by a trust region or by alternating sweeps.
+
+b = modules, p / q = left / right dimension, r = rank.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lorafold.common.batched import put, take
+from lorafold.objectives import Objective
+from lorafold.solvers._bases import Bases, completed
+from lorafold.solvers._manifolds import manifold as manifold_of
+from lorafold.solvers._registry import solver
+from lorafold.solvers._settle import begin, settle
+from lorafold.solvers._solution import Point, Solution, point, solution
+
+# Steps per cycle of the learning rate.
+_CYCLE = 200
+
+
+@solver("riemannian_adam")
+def riemannian_adam(
+    objective: Objective, *, manifold: str, tol: float, max_steps: int, learning_rate: float, start_steps: int
+) -> Solution:
+    """geoopt's RiemannianAdam for the modules that Newton steps (or sweeps, see `settle`) leave unconverged.
+
+    Adam's second moment is one number per matrix, so a step moves each subspace by about the learning rate in radians
+    whatever the scale of F (Bécigneul & Ganea 2019): it walks off the points at which those linger. Within a cycle
+    the rate falls along a cosine; after it, `settle` finishes what it found. A module keeps a cycle's result if
+    its objective fell, otherwise it starts over with half the rate; so the result is never worse than the start.
+
+    Args:
+        manifold: a name in `MANIFOLDS`.
+        tol: bound on the relative Riemannian gradient norm.
+        max_steps: give up on a module after so many; it is then reported as not converged.
+        learning_rate: radians per step at the start of a cycle.
+        start_steps: at most so many Newton steps or sweeps before, and after each cycle; 0 for Adam alone.
+    """
+    first, best, iterations = begin(objective, tol, start_steps)
+    rates = torch.full_like(first.value, learning_rate)
+    for done in range(0, max_steps, _CYCLE):
+        rows = (best.gradient_norm > tol).nonzero().squeeze(-1)
+        if not len(rows):
+            break
+        part, known = take(objective, rows), take(best, rows)
+        steps = min(_CYCLE, max_steps - done)
+        walked = _walk(part, known, rates[rows], manifold, steps)
+        found, more = settle(part, Bases(completed(walked.left), completed(walked.right)), tol, start_steps)
+        better = found.value <= known.value
+        best = put(best, rows[better], take(found, better))
+        rates[rows[~better]] /= 2
+        iterations[rows] += steps + more
+    return solution(best, first.value, iterations, tol)
+
+
+def _walk(objective: Objective, at: Point, rates: Tensor, manifold: str, steps: int) -> Point:
+    """One cycle of RiemannianAdam with closed gradients, from `at`, with one learning rate per module (b,)."""
+    # imported here: most merges converge before they need it
+    from geoopt import ManifoldParameter
+    from geoopt.optim import RiemannianAdam
+
+    space = manifold_of(manifold)
+    left, right = (ManifoldParameter(frame.clone(), manifold=space) for frame in (at.left, at.right))
+    optimizer = RiemannianAdam([left, right], lr=1.0)
+    for step in range(steps):
+        evaluation = objective.evaluate(left.detach(), right.detach())
+        left.grad, right.grad = evaluation.left, evaluation.right
+        falling = (1 + math.cos(math.pi * step / steps)) / 2
+        optimizer.param_groups[0]["lr"] = (falling * rates)[:, None, None]
+        optimizer.step()
+    return point(objective, left.detach(), right.detach())

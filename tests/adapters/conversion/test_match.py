@@ -1,0 +1,105 @@
+"""Adapters of several formats and spellings in one merge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lorafold.adapters import Adapter, Module, save
+from lorafold.adapters.conversion.convert import convert
+from lorafold.adapters.conversion.match import matched
+from lorafold.common.errors import LorafoldError
+from lorafold.pipelines.merge import pipeline as merge
+from tests.adapters.samples import normal, update
+
+QKV = "lora_unet_double_blocks_0_img_attn_qkv"
+LAYERS = ("lora_unet_single_blocks_0_linear2", QKV, "lora_te1_text_model_encoder_layers_0_mlp_fc1")
+
+
+def flux(seed: int, form: str = "kohya", rank: int = 2) -> Adapter:
+    """Three layers of Flux, one of them fused in kohya's files; both formats hold the same updates."""
+    modules = {
+        name: Module(name, normal(6, rank, seed=seed + i).double(), normal(rank, 4, seed=seed + i + 5).double(), 0.5)
+        for i, name in enumerate(LAYERS)
+    }
+    return convert(Adapter("kohya", modules, path=Path(f"{seed}.safetensors")), form)
+
+
+@pytest.mark.parametrize("forms", [("kohya", "diffusers"), ("diffusers", "kohya"), ("comfyui", "diffusers")])
+def test_a_mixed_merge_equals_the_one_in_the_format_of_the_first(forms: tuple[str, str]) -> None:
+    first, other = forms
+    mixed = merge([flux(1, first), flux(2, other)], rank=3, seed=0).adapter
+    plain = merge([flux(1, first), flux(2, first)], rank=3, seed=0).adapter
+    assert mixed.format == first and mixed.modules.keys() == plain.modules.keys() == flux(1, first).modules.keys()
+    for name, module in plain.modules.items():
+        torch.testing.assert_close(update(mixed.modules[name]), update(module), rtol=1e-9, atol=1e-9)
+
+
+def test_files_of_two_formats_merge(tmp_path: Path) -> None:
+    paths = [save(flux(i, form), tmp_path / f"{form}.safetensors") for i, form in enumerate(("kohya", "diffusers"))]
+    merged = merge(paths, rank="max", weights=[1.0, 2.0]).adapter
+    expected = update(flux(0).modules[QKV]) + 2 * update(flux(1).modules[QKV])
+    torch.testing.assert_close(update(merged.modules[QKV]), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_spellings_within_one_format_are_matched() -> None:
+    """OneTrainer's names are diffusers' with underscores; both are kohya files."""
+    name = "lora_transformer_single_transformer_blocks_0_proj_out"
+    theirs = Adapter("kohya", {name: Module(name, normal(6, 2), normal(2, 4), 1.0)})
+    first, other = matched([flux(1), theirs])
+    assert list(other.modules) == [LAYERS[0]] and other.modules[LAYERS[0]].up is theirs.modules[name].up
+    assert first.modules.keys() == set(LAYERS)
+
+
+@pytest.mark.parametrize("form", ["kohya", "peft"])
+def test_unknown_models_of_one_format_are_matched_by_their_own_names(form: str) -> None:
+    adapters = [Adapter(form, {name: Module(name, normal(6, 2), normal(2, 4), 1.0)}) for name in ("x.a", "x.b")]
+    assert all(before is after for before, after in zip(adapters, matched(adapters), strict=True))
+
+
+def test_equal_names_need_no_dictionary() -> None:
+    name = "diffusion_model.some_model.0.q"
+    modules = {name: Module(name, normal(6, 2), normal(2, 4), 1.0)}
+    _, other = matched([Adapter("comfyui", modules), Adapter("kohya", modules)])
+    assert other.format == "comfyui" and list(other.modules) == [name]
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "problem"),
+    [
+        ("lora_unet_foo", "transformer.blocks.0.attn1.to_q", "0: lora_unet_foo: not a layer of any architecture"),
+        ("lora_unet_blocks_0_ffn_0", "unet.foo", "1: unet.foo: not a layer of any architecture known by name"),
+        (
+            "lora_unet_blocks_0_ffn_0",
+            "transformer.single_transformer_blocks.0.proj_out",
+            "1: transformer.single_transformer_blocks.0.proj_out: a layer of flux, but 0 is for wan",
+        ),
+    ],
+)
+def test_without_counterpart_it_is_refused(first: str, other: str, problem: str) -> None:
+    pairs = enumerate(((first, "kohya"), (other, "diffusers")))
+    adapters = [
+        Adapter(form, {name: Module(name, normal(6, 2), normal(2, 4), 1.0)}, path=Path(str(i)))
+        for i, (name, form) in pairs
+    ]
+    with pytest.raises(LorafoldError) as caught:
+        matched(adapters)
+    assert str(caught.value).startswith(problem) and caught.value.remedy
+
+
+def test_what_the_first_format_cannot_hold_is_refused() -> None:
+    name = "transformer.single_transformer_blocks.0.proj_out"
+    biased = Adapter("diffusers", {name: Module(name, normal(6, 2), normal(2, 4), 1.0, bias=normal(6))})
+    with pytest.raises(LorafoldError, match="a LoRA bias, which a file of format kohya cannot hold"):
+        matched([flux(1), replace(biased, path=Path("b"))])
+
+
+@pytest.mark.parametrize("parts", [{"bias": normal(6)}, {"kind": "embedding"}], ids=str)
+def test_what_the_first_format_cannot_hold_is_refused_under_equal_names_too(parts: dict) -> None:
+    plain = Module(QKV, normal(6, 2), normal(2, 4), 1.0)
+    other = Adapter("peft", {QKV: replace(plain, **parts)}, path=Path("b"))
+    with pytest.raises(LorafoldError, match="which a file of format kohya cannot hold"):
+        matched([Adapter("kohya", {QKV: plain}), other])

@@ -1,0 +1,38 @@
+"""Plain folders on the command line, as Hydra reads them."""
+
+from __future__ import annotations
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from lorafold.cli.arguments import plain_folders, quoted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["a", "b c", "chosen=3"], ['runs=["a","b c"]', "chosen=3"]),
+        (["hydra.run.dir=x", "a"], ['runs=["a"]', "hydra.run.dir=x"]),
+        (["-cn", "mine", "--cfg", "job", "a"], ['runs=["a"]', "-cn", "mine", "--cfg", "job"]),
+        (["runs=[a,b]"], ["runs=[a,b]"]),
+        ([], []),
+    ],
+)
+def test_what_is_plain(arguments, expected):
+    assert plain_folders(arguments, "runs") == expected
+
+
+def test_a_folder_with_a_sign_of_equality_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rank=4,weights=null").mkdir()
+    assert plain_folders(["rank=4,weights=null"], "runs") == ['runs=["rank=4,weights=null"]']
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a", "a b", "a,b", "[1]", "it's", 'a"b', "\\", "a\\", 'a\\"b', "${oc.env:HOME}", "é=ü", "{a: b}", "null", "1"],
+)
+def test_quoted_text_arrives_as_it_is(text):
+    override = OverridesParser.create().parse_override(f"runs=[{quoted(text)}]")
+    assert OmegaConf.to_container(OmegaConf.create({"runs": override.value()}), resolve=True) == {"runs": [text]}

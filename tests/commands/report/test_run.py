@@ -1,0 +1,63 @@
+"""`lorafold report` as a user runs it, and as a value."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lorafold.commands.report.run import ReportJob, report
+from lorafold.common.errors import LorafoldError
+from lorafold.runs.run import Run
+from tests.command_lines import lorafold as run
+from tests.commands.report.sweep_samples import begin, grid, leave
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Twelve finished runs and one that failed, in a folder whose name Hydra would split."""
+    folder = tmp_path / "my sweep, rank=4"
+    for number, content in enumerate(grid()):
+        leave(folder / str(number), content)
+    (begin(folder / "12", "rank=0") / "error.txt").write_text("rank=0, expected a whole number >= 1\n")
+    return folder
+
+
+def test_it_leaves_a_page_a_table_and_figures(sweep, tmp_path):
+    process = run("report", sweep.name, "chosen=3", "hydra.run.dir=out", cwd=tmp_path)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"report.html", "report.csv", "figures"}
+    assert {path.stem for path in (tmp_path / "out" / "figures").iterdir()} == {"size", "path", "ranks", "parts"}
+    lines = process.stdout.splitlines()
+    assert lines[0] == "12 finished, 1 failed"
+    assert "failed: 12: rank=0, expected a whole number >= 1" in lines
+    assert "out/report.html" in lines
+    assert max(map(len, lines)) <= 80
+    page = (tmp_path / "out" / "report.html").read_text()
+    data = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
+    assert json.loads(data)["chosen"] == 3
+
+
+def test_by_default_it_reports_on_all_outputs(sweep, tmp_path):
+    sweep.rename(tmp_path / "outputs")
+    begin(tmp_path / "outputs" / "report", command="report")
+    process = run("report", cwd=tmp_path)
+    assert process.stdout.splitlines()[0] == "12 finished, 1 failed", process.stderr
+
+
+def test_a_mistake_is_one_line(warm, sweep, tmp_path):
+    process = warm.piped("report", sweep.name, "chosen=99", cwd=tmp_path)
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("lorafold: error: chosen='99'")
+
+
+def test_help_fits_the_terminal(warm, tmp_path):
+    lines = warm.piped("report", "--help", cwd=tmp_path).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("runs", [[], None, 3, [1]])
+def test_runs_are_folders(tmp_path, runs):
+    with pytest.raises(LorafoldError, match="expected a list of folders"):
+        report(Run(tmp_path, tmp_path), ReportJob(runs))

@@ -1,0 +1,89 @@
+"""The progress bar: there for people, absent for pipes."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pytest
+
+import lorafold
+from lorafold.common.stages import Stage
+from lorafold.console import progress
+from lorafold.console.progress import StderrHandler, progress_bar
+from tests.builders import DEMO, random_adapter
+from tests.builders import one_thread as one_thread
+from tests.screens import screen
+
+
+def test_no_bar_where_no_one_watches(capsys):
+    with progress_bar() as report:
+        assert report is None
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Standard error passes for a terminal of 80 columns, and every frame is drawn."""
+    console = progress.Console
+    monkeypatch.setattr(progress, "Console", lambda **kwargs: console(**kwargs, force_terminal=True, width=80))
+    update = progress.Bar.update
+    monkeypatch.setattr(progress.Bar, "update", lambda *task, **changes: update(*task, **changes, refresh=True))
+
+
+def buckets():
+    """Two adapters whose layers go through the merge in several pieces."""
+    shapes = {f"layer.{i}": (12 + 8 * (i % 3), 10) for i in range(9)}
+    ranks = {name: 1 + 3 * (i % 3) for i, name in enumerate(shapes)}
+    return [random_adapter("kohya", shapes, ranks, seed=seed) for seed in (1, 2)]
+
+
+@pytest.mark.parametrize(("adapters", "total"), [(lambda: DEMO, 36), (buckets, 9)], ids=["demo", "buckets"])
+def test_the_bar_follows_a_merge(terminal, capsys, adapters, total):
+    with progress_bar() as report:
+        lorafold.merge(adapters(), rank=2, solver="alternating", progress=report)
+    out, err = capsys.readouterr()
+    assert out == ""
+    frames = re.findall(r"(reading|merging|building) .*?(\d+)/ *(\d+|\?)", re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", err))
+    seen = list(dict.fromkeys((word, int(count), of) for word, count, of in frames))
+    assert seen[0] == ("reading", 0, "?")
+    for stage in Stage:
+        counts = [count for word, count, of in seen if (word, of) == (stage, str(total))]
+        assert counts[0] == 0 and counts[-1] == total and counts == sorted(counts)
+        assert adapters is not buckets or len(counts) > 2
+    assert [*dict.fromkeys(word for word, *_ in seen)] == ["reading", *Stage]
+    assert screen(err) == ([], False)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_end_in_the_middle_leaves_nothing(terminal, capsys, error):
+    with pytest.raises(error), progress_bar() as report:
+        report(Stage.MERGE, 3, 7)
+        raise error
+    err = capsys.readouterr().err
+    assert "3/7" in err and screen(err) == ([], False)
+
+
+def test_a_warning_stands_above_the_bar(terminal, capsys):
+    handler = StderrHandler()
+    with progress_bar() as report:
+        report(Stage.MERGE, 3, 7)
+        handler.emit(logging.makeLogRecord({"msg": "careful with %s", "args": ("[this]",), "levelname": "WARNING"}))
+        meanwhile = screen(capsys.readouterr().err).lines
+        report(Stage.MERGE, 4, 7)
+        handler.emit(logging.makeLogRecord({"msg": "and that", "levelname": "WARNING"}))
+    assert meanwhile[0] == "lorafold: warning: careful with [this]" and "3/7" in meanwhile[1]
+    written = capsys.readouterr().err
+    assert screen(written).lines[-1] == "lorafold: warning: and that" and "━" not in "".join(screen(written).lines)
+
+
+def test_no_bar_on_a_terminal_that_does_not_want_one(terminal, capsys):
+    with progress_bar(wanted=False) as report:
+        assert report is None
+    assert capsys.readouterr().err == ""
+
+
+def test_warnings_go_to_the_standard_error_of_the_moment(capsys):
+    handler = StderrHandler()
+    handler.emit(logging.makeLogRecord({"msg": "careful with %s", "args": ("this",), "levelname": "WARNING"}))
+    assert capsys.readouterr().err == "lorafold: warning: careful with this\n"
