@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lorafold.pipelines.resize.pipeline import resize as resize
     from lorafold.pipelines.resize.settings import ResizeSettings as ResizeSettings
 
-__version__ = "0.1.0"
+from lorafold._version import __version__ as __version__
 
 _HOMES = {
     "Adapter": "lorafold.adapters",

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from lorafold import MergeResult
 from lorafold.adapters import Adapter, Module
+from lorafold.commands.merge.run import MergeJob, merge
 from lorafold.pipelines.merge.settings import Settings
-from lorafold.runs.run import MergeJob, Run, merge
+from lorafold.runs.run import Run
 from tests import oracles
 from tests.builders import Source, changed, demo
 from tests.oracles import updates

@@ -12,43 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from lorafold.adapters.module import Module
+
 if TYPE_CHECKING:
     from lorafold.adapters.pending import Pending
-
-
-@dataclass(frozen=True, eq=False)
-class Module:
-    """One adapted layer: Delta W = scale * up @ down, flattened to m x n.
-
-    Args:
-        name: as in the file, without the prefix of the container ("base_model.model.") and without suffix.
-        up: (m, r), in the dtype of the file and a view of its memory map.
-        down: (r, n), likewise; factors that are not in the file, as of LoHa or DoRA, are float32 or wider.
-        scale: any finite number.
-        kernel: () for a linear layer, (kh, kw) for a 2-D convolution (1 x 1 too), likewise in 1-D and 3-D.
-        bias: (m,), added to the layer's bias after multiplication by `scale` (PEFT's `lora_bias`).
-        kind: "linear", "conv", or "embedding", whose weight (vocabulary, dim) changes by Delta W transposed.
-        lost: the share of ‖Delta W‖² that is missing here, because its rank in the file was too high.
-    """
-
-    name: str
-    up: Tensor  # (m, r)
-    down: Tensor  # (r, n)
-    scale: float
-    kernel: tuple[int, ...] = ()
-    bias: Tensor | None = None  # (m,)
-    kind: str = "linear"
-    lost: float = 0.0
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(m, n)."""
-        return self.up.shape[0], self.down.shape[1]
-
-    @property
-    def rank(self) -> int:
-        """The number of columns of `up`; the rank of Delta W may be lower."""
-        return self.up.shape[1]
 
 
 @dataclass(frozen=True, eq=False)

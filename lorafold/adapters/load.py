@@ -10,12 +10,12 @@ from lorafold.adapters.files.locate import locate
 from lorafold.adapters.files.tensor_file import open_tensors
 from lorafold.adapters.formats.registry import format_of
 from lorafold.adapters.parametrisations.full_difference import as_factors, whole_layers
-from lorafold.adapters.pending import settle
+from lorafold.adapters.parametrisations.settle import settle
+from lorafold.common.defaults import INPUT_RANK
 from lorafold.common.errors import LorafoldError
-from lorafold.pipelines.merge.settings import Settings
 
 
-def load(path: str | Path, *, base: str | Path | None = None, rank: int = Settings.input_rank) -> Adapter:
+def load(path: str | Path, *, base: str | Path | None = None, rank: int = INPUT_RANK) -> Adapter:
     """Read the adapter at `path`, without copying its factors where it holds factors.
 
     LoHa, LoKr, DoRA and whole differences become factors: the exact ones up to `rank`, else the best of that rank, with

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.atomic import staged
+from lorafold.adapters.files.finite import check_tensors
 from lorafold.adapters.files.locate import TENSORS_NAME
-from lorafold.adapters.formats.check_finite import check_tensors
 from lorafold.adapters.formats.registry import FORMATS, Format
 from lorafold.common.errors import LorafoldError
 

@@ -14,11 +14,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lorafold import __version__
+from lorafold._version import __version__
 from lorafold.cli.arguments import plain_folders, quoted
 from lorafold.cli.exit_status import ends_as_programs_do, fail, mistakes_in_one_line, print_anywhere, reader_left
-from lorafold.common.errors import LorafoldError
-from lorafold.common.options import CONF, suggest
+from lorafold.common.errors import LorafoldError, suggest
+from lorafold.common.options import CONF
 from lorafold.runs.folders import ERROR, leave_error, threads_per_worker
 from lorafold.runs.run_folder import withdraw_run
 
@@ -44,11 +44,12 @@ def merge(config: DictConfig) -> Any:
         What the sweeper is to minimise or maximise, if there is such a thing.
     """
     with _run_of_a_task() as run:
-        from lorafold.cli.config import MergeConfig, read
+        from lorafold.cli.config import read
+        from lorafold.commands.merge.config import MergeConfig
         from lorafold.commands.merge.path import follow_path
+        from lorafold.commands.merge.run import MergeJob
+        from lorafold.commands.merge.run import merge as run_merge
         from lorafold.commands.merge.score import check_score, score_of
-        from lorafold.runs.run import MergeJob
-        from lorafold.runs.run import merge as run_merge
 
         values = read(config, MergeConfig)
         given = {field.name: getattr(values, field.name) for field in fields(MergeJob) if field.name != "settings"}
@@ -63,7 +64,8 @@ def merge(config: DictConfig) -> Any:
 def compare(config: DictConfig) -> None:
     """The task of `lorafold compare`."""
     with _run_of_a_task() as run:
-        from lorafold.cli.config import CompareConfig, read
+        from lorafold.cli.config import read
+        from lorafold.commands.compare.config import CompareConfig
         from lorafold.commands.compare.run import CompareJob
         from lorafold.commands.compare.run import compare as run_compare
 
@@ -74,7 +76,8 @@ def compare(config: DictConfig) -> None:
 def align(config: DictConfig) -> None:
     """The task of `lorafold align`."""
     with _run_of_a_task() as run:
-        from lorafold.cli.config import AlignConfig, read
+        from lorafold.cli.config import read
+        from lorafold.commands.align.config import AlignConfig
         from lorafold.commands.align.run import AlignJob
         from lorafold.commands.align.run import align as run_align
 
@@ -85,7 +88,8 @@ def align(config: DictConfig) -> None:
 def inspect(config: DictConfig) -> None:
     """The task of `lorafold inspect`."""
     with _run_of_a_task() as run:
-        from lorafold.cli.config import InspectConfig, read
+        from lorafold.cli.config import read
+        from lorafold.commands.inspect.config import InspectConfig
         from lorafold.commands.inspect.run import InspectJob
         from lorafold.commands.inspect.run import inspect as run_inspect
 
@@ -96,7 +100,8 @@ def inspect(config: DictConfig) -> None:
 def resize(config: DictConfig) -> None:
     """The task of `lorafold resize`."""
     with _run_of_a_task() as run:
-        from lorafold.cli.config import ResizeConfig, read
+        from lorafold.cli.config import read
+        from lorafold.commands.resize.config import ResizeConfig
         from lorafold.commands.resize.run import resize as run_resize
         from lorafold.runs.one_adapter import OneJob
 
@@ -107,7 +112,8 @@ def resize(config: DictConfig) -> None:
 def convert(config: DictConfig) -> None:
     """The task of `lorafold convert`."""
     with _run_of_a_task() as run:
-        from lorafold.cli.config import ConvertConfig, read
+        from lorafold.cli.config import read
+        from lorafold.commands.convert.config import ConvertConfig
         from lorafold.commands.convert.run import convert as run_convert
         from lorafold.runs.one_adapter import OneJob
 
@@ -118,7 +124,8 @@ def convert(config: DictConfig) -> None:
 def reproduce(config: DictConfig) -> None:
     """The task of `lorafold reproduce`; a merge that comes out different ends the program with status 1."""
     with _run_of_a_task() as run:
-        from lorafold.cli.config import ReproduceConfig, read
+        from lorafold.cli.config import read
+        from lorafold.commands.reproduce.config import ReproduceConfig
         from lorafold.commands.reproduce.run import ReproduceJob
         from lorafold.commands.reproduce.run import reproduce as run_reproduce
 
@@ -131,7 +138,8 @@ def reproduce(config: DictConfig) -> None:
 def report(config: DictConfig) -> None:
     """The task of `lorafold report`."""
     with _run_of_a_task() as run:
-        from lorafold.cli.config import ReportConfig, read
+        from lorafold.cli.config import read
+        from lorafold.commands.report.config import ReportConfig
         from lorafold.commands.report.run import ReportJob
         from lorafold.commands.report.run import report as run_report
 

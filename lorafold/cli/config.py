@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
@@ -13,114 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from lorafold.cli.ray_launcher import RayLauncher
-from lorafold.common.errors import LorafoldError
-from lorafold.common.options import suggest
-from lorafold.pipelines.align.settings import AlignSettings
-from lorafold.pipelines.compare.settings import CompareSettings
-from lorafold.pipelines.convert.settings import ConvertSettings
-from lorafold.pipelines.merge.settings import Settings
-from lorafold.pipelines.resize.settings import ResizeSettings
+from lorafold.commands.align.config import AlignConfig
+from lorafold.commands.compare.config import CompareConfig
+from lorafold.commands.convert.config import ConvertConfig
+from lorafold.commands.inspect.config import InspectConfig
+from lorafold.commands.merge.config import MergeConfig
+from lorafold.commands.report.config import ReportConfig
+from lorafold.commands.reproduce.config import ReproduceConfig
+from lorafold.commands.resize.config import ResizeConfig
+from lorafold.common.errors import LorafoldError, suggest
 
 Config = TypeVar("Config")
-
-
-@dataclass(frozen=True)
-class MergeConfig(Settings):
-    """`conf/merge.yaml`: the settings of a merge, and what only the command needs to know."""
-
-    adapters: Any = "demo"  # list of files and folders, or "demo": the pair that lorafold ships
-    output: str | None = None  # file or folder to write; None: merged[.safetensors] in the run's folder
-    page: bool = True  # write overlap.html
-    path: int | None = None  # number of merges along the path from the first to the second adapter; None: one merge
-    evaluator: str | None = None  # package.module:function, which is given the merged adapter's path
-    score: Any = None  # what a run returns to the sweeper: phi, error, retained, parameters, or the evaluator's own
-    tracker: str | None = None  # where the run is logged too: "mlflow"
-    resume: bool = False  # leave out what is finished already in the folder of the run
-    overwrite: bool = False  # replace what is there already: the output, or an earlier run in the same folder
-    threads: int | None = None  # of the CPU; None: leave them as they are, or in a sweep share them
-
-    def settings(self) -> Settings:
-        """What `lorafold.merge` takes."""
-        return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
-
-
-@dataclass(frozen=True)
-class CompareConfig(CompareSettings):
-    """`conf/compare.yaml`: the settings of a comparison, and what only the command needs to know."""
-
-    adapters: Any = "demo"  # list of files and folders, or "demo": the pair that lorafold ships
-    page: bool = True  # write overlap.html
-    threads: int | None = None  # of the CPU; None: leave them as they are
-
-    def settings(self) -> CompareSettings:
-        """What `lorafold.compare` takes."""
-        return CompareSettings(**{field.name: getattr(self, field.name) for field in fields(CompareSettings)})
-
-
-@dataclass(frozen=True)
-class AlignConfig(AlignSettings):
-    """`conf/align.yaml`: the settings of an alignment, and what only the command needs to know."""
-
-    adapters: Any = "demo"  # list of files and folders, or "demo": the pair that lorafold ships
-    threads: int | None = None  # of the CPU; None: leave them as they are
-
-    def settings(self) -> AlignSettings:
-        """What `lorafold.align` takes."""
-        return AlignSettings(**{field.name: getattr(self, field.name) for field in fields(AlignSettings)})
-
-
-@dataclass(frozen=True)
-class InspectConfig:
-    """`conf/inspect.yaml`: what to look at."""
-
-    adapters: Any = "demo"  # a file or folder, a list of them, or "demo": the pair that lorafold ships
-    csv: bool = False  # write modules.csv
-    threads: int | None = None  # of the CPU; None: leave them as they are
-
-
-@dataclass(frozen=True)
-class ResizeConfig(ResizeSettings):
-    """`conf/resize.yaml`: the settings of a change of rank, and what only the command needs to know."""
-
-    adapters: Any = "demo"  # a file or folder, or "demo": the first of the pair that lorafold ships
-    output: str | None = None  # file or folder to write; None: resized[.safetensors] in the run's folder
-    overwrite: bool = False  # replace what is there already: the output, or an earlier run in the same folder
-    threads: int | None = None  # of the CPU; None: leave them as they are
-
-    def settings(self) -> ResizeSettings:
-        """What `lorafold.resize` takes."""
-        return ResizeSettings(**{field.name: getattr(self, field.name) for field in fields(ResizeSettings)})
-
-
-@dataclass(frozen=True)
-class ConvertConfig(ConvertSettings):
-    """`conf/convert.yaml`: the settings of a conversion, and what only the command needs to know."""
-
-    adapters: Any = "demo"  # a file or folder, or "demo": the first of the pair that lorafold ships
-    output: str | None = None  # file or folder to write; None: converted[.safetensors] in the run's folder
-    overwrite: bool = False  # replace what is there already: the output, or an earlier run in the same folder
-    threads: int | None = None  # of the CPU; None: leave them as they are
-
-    def settings(self) -> ConvertSettings:
-        """What `lorafold.convert` takes."""
-        return ConvertSettings(self.format, self.base, self.input_rank)
-
-
-@dataclass(frozen=True)
-class ReproduceConfig:
-    """`conf/reproduce.yaml`: what to repeat."""
-
-    run: str | None = None  # the folder that a merge left
-    tolerance: float = 1e-3  # largest relative difference of an update, and largest angle in radians, of equal runs
-    threads: int | None = None  # of the CPU; None: as many as then
-
-
-@dataclass(frozen=True)
-class ReportConfig:
-    """`conf/report.yaml`: what to report on."""
-
-    runs: Any = "outputs"  # a folder, or a list of them: runs at any depth
-    chosen: str | None = None  # the run to begin with; None: whose worst adapter keeps most
 
 
 SCHEMAS: dict[str, type] = {  # by command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 # Characters of a key, and of the rest: names and values come from files, which may hold anything.
@@ -44,3 +46,9 @@ def _short(text: str, most: int) -> str:
 def _plain(text: str) -> str:
     """The text with everything escaped that is not printable."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def suggest(word: str, words: Iterable[str]) -> str:
+    """` Did you mean 'chordal'?` for the closest of the words, or nothing."""
+    close = get_close_matches(word, list(words), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""

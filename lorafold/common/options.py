@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lorafold.common.errors import LorafoldError
+from lorafold.common.errors import LorafoldError, suggest
 
 _HERE = Path(__file__).resolve().parents[1]
 # A wheel carries conf/ inside the package; in a checkout, editable or not, it lies beside it.
@@ -70,12 +69,6 @@ def check_options(function: Callable[..., Any], options: Mapping[str, Any]) -> d
         if key not in annotations:
             raise _unknown_option(key, key, annotations)
     return {key: _convert(key, value, _kinds(annotations[key])) for key, value in given.items()}
-
-
-def suggest(word: str, words: Iterable[str]) -> str:
-    """` Did you mean 'chordal'?` for the closest of the words, or nothing."""
-    close = get_close_matches(word, list(words), n=1)
-    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -55,3 +56,22 @@ def printable(text: str, most: int) -> str:
     """One line of a file's own words: nothing that could steer the terminal, and not more than `most` characters."""
     words = "".join(character if character.isprintable() else " " for character in text)
     return words if len(words) <= most else words[: most - 3] + "..."
+
+
+SIDES = ("left", "right")
+
+
+def near(path: str) -> str:
+    """As it reads from here, if it lies below."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def _number(value: float | None, digits: int) -> str:
+    """The number, or a dash as wide as it."""
+    return "-".rjust(digits + 2) if value is None else f"{value:.{digits}f}"
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -24,7 +24,7 @@ from lorafold.adapters.files.tensor_file import TensorFile
 from lorafold.adapters.formats.peft import parse
 from lorafold.adapters.formats.peft_config import check_plain
 from lorafold.adapters.formats.peft_export import export_config
-from lorafold.adapters.pending import settle
+from lorafold.adapters.parametrisations.settle import settle
 from lorafold.common.errors import LorafoldError
 from lorafold.pipelines.merge.methods import method as published
 from lorafold.pipelines.merge.pipeline import MergeResult, merge

@@ -14,7 +14,7 @@ from torch import Tensor
 from lorafold.common.parallel import map_pieces
 from lorafold.core_space import CoreBatch, Layer, reduce_layers
 from lorafold.core_space.balanced import Balanced, balanced
-from lorafold.layers.line_up import pieces
+from lorafold.layers.buckets import pieces
 
 _MOST = 32  # modules per piece of work: few enough to stay in the cache
 

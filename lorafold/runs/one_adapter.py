@@ -13,9 +13,9 @@ import torch
 
 from lorafold.adapters import save
 from lorafold.adapters.metadata.header import signed
-from lorafold.commands.merge.table import near
 from lorafold.common.errors import LorafoldError
 from lorafold.console.lines import tell
+from lorafold.console.tables import near
 from lorafold.runs.output import check_output, output_path
 from lorafold.runs.record import write_json, write_resolved
 from lorafold.runs.run import Run, adapter_paths, cpu_threads, hashed, opening, with_fingerprints

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import yaml
 
-import lorafold
+from lorafold._version import __version__
 from lorafold.adapters.files.atomic import write_text
 from lorafold.common.shell import command_line
 
@@ -34,7 +34,7 @@ _OUTPUT = "#\n# output is left open, so that a repetition writes into its own fo
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, machine and command line: what the numbers of a run may depend on beside its settings."""
     return {
-        "lorafold": lorafold.__version__,
+        "lorafold": __version__,
         "git": _git(Path(__file__).resolve().parents[2]),
         "python": platform.python_version(),
         **{package: _version(package) for package in _PACKAGES},

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from lorafold.cli.config import MergeConfig, read, register
+from lorafold.cli.config import read, register
+from lorafold.commands.merge.config import MergeConfig
 from lorafold.common.errors import LorafoldError
 from lorafold.common.options import CONF, choice
 from lorafold.pipelines.merge.settings import Settings

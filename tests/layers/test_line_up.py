@@ -6,7 +6,7 @@ import torch
 
 import lorafold
 from lorafold.adapters import Adapter, Module
-from lorafold.layers.line_up import buckets, pieces
+from lorafold.layers.buckets import buckets, pieces
 from tests.builders import Source, random_layer
 from tests.builders import one_thread as one_thread
 

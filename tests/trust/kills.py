@@ -24,9 +24,10 @@ if __name__ == "__main__":
 
 import torch
 
+from lorafold.commands.merge.run import MergeJob
 from lorafold.pipelines.merge.settings import Settings
 from lorafold.runs import run
-from lorafold.runs.run import MergeJob, Run
+from lorafold.runs.run import Run
 from tests.adapters.samples import kohya_file, kohya_pair, peft_folder, peft_pair
 
 NAMES = tuple(f"block.{i}.q_proj" for i in range(6))

@@ -22,10 +22,11 @@ from lorafold.adapters import Adapter, load, save
 from lorafold.adapters.files.atomic import staged
 from lorafold.adapters.formats.registry import FORMATS
 from lorafold.adapters.save import _check_kind, check_not_input
+from lorafold.commands.merge.run import MergeJob
 from lorafold.common.errors import LorafoldError
 from lorafold.pipelines.merge.settings import Settings
 from lorafold.runs import run
-from lorafold.runs.run import MergeJob, Run
+from lorafold.runs.run import Run
 from tests import command_lines
 from tests.adapters.samples import kohya_file, kohya_pair, peft_folder, peft_pair
 from tests.builders import one_thread as one_thread

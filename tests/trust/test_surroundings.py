@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from lorafold.commands.merge.run import MergeJob
 from lorafold.pipelines.merge.settings import Settings
 from lorafold.runs import run
-from lorafold.runs.run import MergeJob, Run
+from lorafold.runs.run import Run
 from tests import command_lines
 from tests.adapters.samples import kohya_file, kohya_pair
 

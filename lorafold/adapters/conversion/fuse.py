@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lorafold.adapters.adapter import Module
 from lorafold.adapters.formats.fold_scale import folded
+from lorafold.adapters.module import Module
 from lorafold.adapters.naming import Entry
 from lorafold.common.errors import LorafoldError
 

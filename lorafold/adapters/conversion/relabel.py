@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from lorafold.adapters.adapter import Adapter, Module
+from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.conversion.fuse import fuse, split
+from lorafold.adapters.module import Module
 from lorafold.adapters.naming import STYLES, Entry, Naming, Place, name_of, places
 from lorafold.common.errors import LorafoldError
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lorafold.adapters.adapter import Adapter, Module
+from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.factor_pair import alpha_value, check_complete, factor_pair, floating
 from lorafold.adapters.files.tensor_file import TensorFile, write_tensors
 from lorafold.adapters.files.webui_hashes import with_hashes
@@ -22,6 +22,7 @@ from lorafold.adapters.formats.diffusers_keys import ALPHA, DOWN, UP, split_part
 from lorafold.adapters.formats.fold_scale import unscaled_tensors
 from lorafold.adapters.formats.refusals import unsupported
 from lorafold.adapters.formats.registry import register
+from lorafold.adapters.module import Module
 from lorafold.common.errors import LorafoldError
 
 _NAME = re.compile(r"(?:diffusion_model|text_encoders)\..+")

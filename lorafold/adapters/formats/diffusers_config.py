@@ -13,10 +13,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from lorafold.adapters.adapter import Module
 from lorafold.adapters.files.tensor_file import TensorFile
 from lorafold.adapters.formats.diffusers_keys import COMPONENT
 from lorafold.adapters.formats.peft_config import Scaling, scaling
+from lorafold.adapters.module import Module
 from lorafold.common.errors import LorafoldError
 
 METADATA_KEY = "lora_adapter_metadata"

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from lorafold.adapters.adapter import Module
 from lorafold.adapters.formats.diffusers_keys import BIAS, DOWN, UP
+from lorafold.adapters.module import Module
 
 
 def folded(module: Module) -> Module:

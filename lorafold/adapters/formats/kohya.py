@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lorafold.adapters.adapter import Adapter, Module
+from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.factor_pair import alpha_value, check_complete, contract_tucker, factor_pair, floating
 from lorafold.adapters.files.tensor_file import TensorFile, write_tensors
 from lorafold.adapters.files.webui_hashes import with_hashes
 from lorafold.adapters.formats.refusals import unsupported
 from lorafold.adapters.formats.registry import register
 from lorafold.adapters.formats.split_qkv import split_pair
+from lorafold.adapters.module import Module
 from lorafold.adapters.parametrisations.dora import lycoris_magnitude
 from lorafold.adapters.parametrisations.lycoris import product_layer
 from lorafold.adapters.pending import Pending, sort_layers

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lorafold.adapters.adapter import Adapter, Module
+from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.factor_pair import bias_vector, check_complete, factor_pair
 from lorafold.adapters.files.locate import TENSORS_NAME
 from lorafold.adapters.files.tensor_file import TensorFile, storable, write_tensors
@@ -25,6 +25,7 @@ from lorafold.adapters.formats.peft_config import CONFIG_NAME, Scaling, load_con
 from lorafold.adapters.formats.peft_export import export_config
 from lorafold.adapters.formats.refusals import unsupported
 from lorafold.adapters.formats.registry import register
+from lorafold.adapters.module import Module
 from lorafold.adapters.parametrisations.dora import peft_magnitude
 from lorafold.adapters.pending import Pending, sort_layers
 from lorafold.common.errors import LorafoldError

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from lorafold.adapters.adapter import Adapter, Module
+from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.formats.peft_config import CHANGES_BASE
+from lorafold.adapters.module import Module
 from lorafold.common.errors import LorafoldError
 from lorafold.common.safe_regex import unusable
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lorafold import __version__
+from lorafold._version import __version__
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.metadata.base_model import base_model
 from lorafold.adapters.metadata.modelspec import title, with_modelspec

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lorafold.adapters.adapter import Module
 from lorafold.adapters.files.factor_pair import floating
 from lorafold.adapters.files.tensor_file import TensorFile, open_tensors
+from lorafold.adapters.module import Module
 from lorafold.adapters.naming import ARCHITECTURES, STYLES, places
 from lorafold.common.errors import LorafoldError
 

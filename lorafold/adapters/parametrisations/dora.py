@@ -15,9 +15,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lorafold.adapters.adapter import Module
 from lorafold.adapters.files.factor_pair import floating
 from lorafold.adapters.files.tensor_file import TensorFile
+from lorafold.adapters.module import Module
 from lorafold.adapters.parametrisations.truncation import truncate
 from lorafold.common.errors import LorafoldError
 

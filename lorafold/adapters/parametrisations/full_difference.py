@@ -12,10 +12,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lorafold.adapters.adapter import Adapter, Module
-from lorafold.adapters.formats.check_finite import check_tensors
+from lorafold.adapters.adapter import Adapter
+from lorafold.adapters.files.finite import check_tensors
+from lorafold.adapters.module import Module
+from lorafold.adapters.parametrisations.settle import warn_of_losses
 from lorafold.adapters.parametrisations.truncation import truncate
-from lorafold.adapters.pending import warn_of_losses
 
 _SUFFIX = ".diff"
 

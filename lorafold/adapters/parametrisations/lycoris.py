@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lorafold.adapters.adapter import Module
 from lorafold.adapters.files.factor_pair import (
     LARGEST,
     alpha_value,
@@ -21,8 +20,9 @@ from lorafold.adapters.files.factor_pair import (
     factor_pair,
     floating,
 )
+from lorafold.adapters.files.finite import check_tensors
 from lorafold.adapters.files.tensor_file import TensorFile
-from lorafold.adapters.formats.check_finite import check_tensors
+from lorafold.adapters.module import Module
 from lorafold.adapters.parametrisations.matrix_products import Pair, Product, hadamard, kronecker
 from lorafold.adapters.parametrisations.truncation import exactly
 from lorafold.common.errors import LorafoldError

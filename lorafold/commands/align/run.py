@@ -16,8 +16,8 @@ from lorafold.adapters.files.locate import locate
 from lorafold.adapters.files.tensor_file import open_tensors
 from lorafold.adapters.metadata.header import signed
 from lorafold.commands.align.table import not_converged, one_line, show
-from lorafold.commands.merge.table import near
 from lorafold.console.lines import tell
+from lorafold.console.tables import near
 from lorafold.pipelines.align.pipeline import align as align_adapters
 from lorafold.pipelines.align.pipeline import check_align
 from lorafold.pipelines.align.settings import AlignSettings

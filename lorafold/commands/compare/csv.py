@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lorafold.adapters.files.atomic import staged
-from lorafold.commands.merge.table import SIDES
+from lorafold.console.tables import SIDES
 
 _SIDE = ("k", "l", "phi", "phi_grid_mean", "chance", "z", "p", "p_adjusted")
 

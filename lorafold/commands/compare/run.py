@@ -13,8 +13,8 @@ import torch
 
 from lorafold.commands.compare.csv import write_csv
 from lorafold.commands.compare.table import one_line, show
-from lorafold.commands.merge.table import near
 from lorafold.console.lines import tell
+from lorafold.console.tables import near
 from lorafold.pipelines.compare.pipeline import CompareResult, check_compare
 from lorafold.pipelines.compare.pipeline import compare as compare_adapters
 from lorafold.pipelines.compare.settings import CompareSettings

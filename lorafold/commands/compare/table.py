@@ -13,9 +13,9 @@ from rich import box
 from rich.table import Table
 
 from lorafold.adapters.naming.model_parts import group_of, labels
-from lorafold.commands.merge.table import SIDES, near
 from lorafold.console.console import Console
 from lorafold.console.lines import say
+from lorafold.console.tables import SIDES, near
 from lorafold.pipelines.compare.verdict import AGREEING, APART, DOUBT, OPPOSING, UNSIGNED
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, of a pair or of one module

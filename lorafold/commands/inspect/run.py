@@ -11,8 +11,8 @@ import torch
 
 from lorafold.commands.inspect.csv import write_csv
 from lorafold.commands.inspect.table import one_line, show
-from lorafold.commands.merge.table import near
 from lorafold.console.lines import tell
+from lorafold.console.tables import near
 from lorafold.pipelines.inspect.pipeline import inspect as inspect_adapter
 from lorafold.runs.one_adapter import listed
 from lorafold.runs.record import write_json

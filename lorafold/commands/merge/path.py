@@ -12,12 +12,13 @@ from rich import box
 from rich.table import Table
 
 from lorafold.adapters.files.atomic import write_text
-from lorafold.commands.merge.table import near
+from lorafold.commands.merge.run import MergeJob, merge
 from lorafold.common.errors import LorafoldError
 from lorafold.console.console import Console
 from lorafold.console.lines import say
+from lorafold.console.tables import near
 from lorafold.runs.record import write_resolved
-from lorafold.runs.run import MergeJob, Run, adapter_paths, merge
+from lorafold.runs.run import Run, adapter_paths
 
 Point = dict[str, float | int | None]  # a row of path.csv
 
@@ -34,7 +35,7 @@ def follow_path(run: Run, job: MergeJob, count: int) -> list[Point]:
         count: of points, at least 2.
 
     Raises:
-        LorafoldError: as `lorafold.runs.run.merge`; fewer than two points, or not two adapters.
+        LorafoldError: as `lorafold.commands.merge.run.merge`; fewer than two points, or not two adapters.
     """
     run.announce(job.adapters)
     _check(run, job, count)

@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lorafold.common.errors import LorafoldError
-from lorafold.common.options import suggest
+from lorafold.common.errors import LorafoldError, suggest
 
 Metrics = Mapping[str, Any]  # the content of `metrics.json` of a merge
 

@@ -6,7 +6,6 @@ Plain ASCII, so that it survives every terminal, pipe and log.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -15,10 +14,10 @@ from rich.table import Table
 from lorafold.adapters.naming.model_parts import group_of, labels
 from lorafold.console.console import Console
 from lorafold.console.lines import say
+from lorafold.console.tables import SIDES, _mean, _number, near
 from lorafold.pipelines.merge.settings import CHOSEN
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, or of one module
-SIDES = ("left", "right")
 MAX_COLUMNS = 3  # adapters with a column of their own; of more, the range is shown
 
 _LEGEND = """
@@ -84,12 +83,6 @@ def not_converged(metrics: Metrics) -> str:
     remedy = f"raise solver.{limit} (now {solver[limit]}) or loosen solver.tol" if limit else "try another solver"
     listing = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
     return f"not converged: {len(failed)} of {len(metrics['modules'])} modules ({listing}): {remedy}"
-
-
-def near(path: str) -> str:
-    """As it reads from here, if it lies below."""
-    here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def _chosen_scale(metrics: Metrics) -> str:
@@ -162,16 +155,6 @@ def _kept(values: Sequence[float | None]) -> str:
 
 def _pair(values: Iterable[float | None]) -> str:
     return " ".join(_number(value, 2) for value in values)
-
-
-def _number(value: float | None, digits: int) -> str:
-    """The number, or a dash as wide as it."""
-    return "-".rjust(digits + 2) if value is None else f"{value:.{digits}f}"
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _span(ranks: Sequence[int]) -> str:

@@ -8,12 +8,11 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from lorafold.commands.merge.table import near
 from lorafold.commands.report.sweep import Sweep, words
 from lorafold.commands.report.sweep.sweep import STATUSES
 from lorafold.console.console import Console
 from lorafold.console.lines import say
-from lorafold.console.tables import amount, plain_table, printable
+from lorafold.console.tables import amount, near, plain_table, printable
 
 _RUNS, _PROBLEMS, _SETTINGS = 10, 5, 3  # at most
 _WIDTH = 80

@@ -13,14 +13,15 @@ import yaml
 
 from lorafold.adapters import load
 from lorafold.adapters.formats.fingerprint import fingerprint
-from lorafold.commands.merge.table import near
+from lorafold.commands.merge.run import MergeJob, merge
 from lorafold.common.errors import LorafoldError
 from lorafold.console.lines import tell
+from lorafold.console.tables import near
 from lorafold.pipelines.merge.settings import Settings
 from lorafold.pipelines.reproduce.agreement import agreements, verdict
 from lorafold.runs.folders import METRICS
 from lorafold.runs.record import write_json
-from lorafold.runs.run import MergeJob, Run, merge
+from lorafold.runs.run import Run
 
 log = logging.getLogger(__name__)
 

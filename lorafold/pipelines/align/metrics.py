@@ -15,7 +15,7 @@ from torch import Tensor
 from lorafold.adapters import Adapter
 from lorafold.common.peak_memory import peak_rss_mb
 from lorafold.core_space import Layer
-from lorafold.pipelines.merge.metrics import Json, input_entry
+from lorafold.pipelines._metrics import Json, input_entry
 
 STAGES = ("files", "orthogonal", "general")  # whose averaging error is measured, in this order
 

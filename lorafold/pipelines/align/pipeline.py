@@ -20,13 +20,13 @@ from torch.nn.functional import pad
 from lorafold.adapters import Adapter, Module
 from lorafold.adapters.metadata.header import merged_metadata
 from lorafold.common.batched import put, take
-from lorafold.common.errors import LorafoldError
-from lorafold.common.options import suggest
+from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.parallel import map_pieces
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_space import CoreBatch, Layer, reduce_layers
 from lorafold.core_space.balanced import Factors, Rewritten, as_filed, averaging_error, balanced, balancing
-from lorafold.layers.line_up import line_up, load_all, non_finite_named, pieces
+from lorafold.layers.buckets import pieces
+from lorafold.layers.line_up import line_up, load_all, non_finite_named
 from lorafold.pipelines.align.gauge import general_gauge, orthogonal_gauge
 from lorafold.pipelines.align.metrics import AlignedBatch, align_metrics
 from lorafold.pipelines.align.settings import AlignSettings

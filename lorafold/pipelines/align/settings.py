@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lorafold.common.defaults import INPUT_RANK
+
 
 @dataclass(frozen=True)
 class AlignSettings:
@@ -16,5 +18,5 @@ class AlignSettings:
     mode: str = "gauge"  # gauge: the same updates in other factors | subspace: the same subspaces, other updates
     group: str = "orthogonal"  # of the gauge: orthogonal (closed form) | general (all invertible matrices, iterated)
     base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
-    input_rank: int = 128  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
+    input_rank: int = INPUT_RANK  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
     allow_different_bases: bool = False  # take adapters for models of different architectures, with a warning

@@ -15,10 +15,10 @@ from lorafold.adapters import Adapter
 from lorafold.adapters.naming.model_parts import group_of, kind_of, labels
 from lorafold.common.peak_memory import peak_rss_mb
 from lorafold.geometry import expected_phi
+from lorafold.pipelines._metrics import Json, input_entry
 from lorafold.pipelines.compare.chance import Array, combined_p, sign_test
 from lorafold.pipelines.compare.pair import SIDES, Bools, ComparedBatch, Modules, Pair, modules_of, pair_of
 from lorafold.pipelines.compare.verdict import read_pair, shared_initialisation, verdict
-from lorafold.pipelines.merge.metrics import Json, input_entry
 
 
 def compare_metrics(

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from lorafold.adapters import Adapter
-from lorafold.common.errors import LorafoldError
-from lorafold.common.options import suggest
+from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.parallel import map_pieces
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_space import Layer, reduce_layers
 from lorafold.geometry import DISTANCES
-from lorafold.layers.line_up import line_up, load_all, non_finite_named, pieces
+from lorafold.layers.buckets import pieces
+from lorafold.layers.line_up import line_up, load_all, non_finite_named
 from lorafold.pipelines.compare.metrics import compare_metrics
 from lorafold.pipelines.compare.overlap import overlap, singular_frames
 from lorafold.pipelines.compare.pair import ComparedBatch, Grids, grids_of

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lorafold.common.defaults import INPUT_RANK
+
 
 @dataclass(frozen=True)
 class CompareSettings:
@@ -17,5 +19,5 @@ class CompareSettings:
     distances: Any = ("chordal", "geodesic")  # list: which distances to report beside phi
     alpha: float = 0.05  # significance level, in (0, 1): how often chance alone may pass for more
     base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
-    input_rank: int = 128  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
+    input_rank: int = INPUT_RANK  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
     allow_different_bases: bool = False  # take adapters for models of different architectures, with a warning

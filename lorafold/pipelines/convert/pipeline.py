@@ -16,13 +16,12 @@ from lorafold.adapters import FORMATS, Adapter, Module
 from lorafold.adapters.conversion.convert import convert as convert_adapter
 from lorafold.adapters.metadata.header import merged_metadata
 from lorafold.adapters.naming import Naming, namings, places
-from lorafold.common.errors import LorafoldError
-from lorafold.common.options import suggest
+from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.peak_memory import peak_rss_mb
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.layers.line_up import load_all
+from lorafold.pipelines._metrics import Json, input_entry
 from lorafold.pipelines.convert.settings import ConvertSettings
-from lorafold.pipelines.merge.metrics import Json, input_entry
 
 ACTIONS = ("kept", "renamed", "split", "fused")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.common.defaults import INPUT_RANK
 
 
 @dataclass(frozen=True)
@@ -13,4 +13,4 @@ class ConvertSettings:
 
     format: str | None = None  # kohya | diffusers | comfyui | peft; there is no default
     base: str | None = None  # file or folder: weights that the adapter was trained on; DoRA needs them
-    input_rank: int = Settings.input_rank  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
+    input_rank: int = INPUT_RANK  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read

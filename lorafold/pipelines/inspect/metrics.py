@@ -19,8 +19,8 @@ from lorafold.adapters.metadata.training import frequent_tags
 from lorafold.adapters.naming.model_parts import kind_of
 from lorafold.adapters.pending import Pending
 from lorafold.layers.ranks import energy_ranks
+from lorafold.pipelines._metrics import Json
 from lorafold.pipelines.inspect.warnings import warnings
-from lorafold.pipelines.merge.metrics import Json
 
 ENERGY = 0.95  # the rank that holds this share of an update tells how far it can be cut
 MOST_TAGS = 20

@@ -17,11 +17,11 @@ from lorafold.adapters import Adapter, Module
 from lorafold.adapters.files.locate import locate
 from lorafold.adapters.files.tensor_file import open_tensors
 from lorafold.adapters.formats.registry import format_of
+from lorafold.common.defaults import INPUT_RANK
 from lorafold.common.errors import LorafoldError
 from lorafold.layers.line_up import line_up, non_finite_named
 from lorafold.layers.spectrum import singular_values, spectra
 from lorafold.pipelines.inspect.metrics import Findings, inspect_metrics
-from lorafold.pipelines.merge.settings import Settings
 
 # Numbers below this have fewer digits the smaller they are.
 _SUBNORMAL = torch.finfo(torch.float16).tiny
@@ -74,7 +74,7 @@ def _read(path: str | Path) -> tuple[Adapter, frozenset[str], int]:
 
 
 def _settled(adapter: Adapter) -> Adapter:
-    made = {name: pending.module(Settings.input_rank) for name, pending in adapter.pending.items()}
+    made = {name: pending.module(INPUT_RANK) for name, pending in adapter.pending.items()}
     return replace(adapter, modules={**adapter.modules, **made}, pending={})
 
 

@@ -14,8 +14,7 @@ from lorafold.adapters import Adapter
 from lorafold.adapters.metadata.base_model import FLUX, SD1, SD2, SD2_V, SDXL, base_model
 from lorafold.adapters.naming import namings
 from lorafold.adapters.naming.lbw_blocks import BLOCKS, LAYOUTS, TITLES, block_of, lengths, preset, presets
-from lorafold.common.errors import LorafoldError
-from lorafold.common.options import suggest
+from lorafold.common.errors import LorafoldError, suggest
 from lorafold.pipelines.merge.weights import compiled, is_finite
 
 _ARCHITECTURES = {SD1: "sd", SD2: "sd", SD2_V: "sd", SDXL: "sdxl", FLUX: "flux"}

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from lorafold.common.errors import LorafoldError
-from lorafold.common.options import CONF, choices, suggest
+from lorafold.common.errors import LorafoldError, suggest
+from lorafold.common.options import CONF, choices
 from lorafold.pipelines.merge.settings import Settings
 
 

@@ -16,10 +16,9 @@ from torch import Tensor
 from lorafold.adapters import Adapter
 from lorafold.common.peak_memory import peak_rss_mb
 from lorafold.core_space import Layer
+from lorafold.pipelines._metrics import Json, input_entry
 from lorafold.pipelines.merge.measures import Measures
 from lorafold.solvers import Solution
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -97,19 +96,6 @@ def _summary(modules: Sequence[Json], count: int, seconds: Mapping[str, float]) 
         "reconstruction_error": mean("reconstruction_error"),
         "seconds": dict(seconds),
         "peak_rss_mb": peak_rss_mb(),
-    }
-
-
-def input_entry(adapter: Adapter, energy: float) -> Json:
-    """What an input is, and ‖ΔW‖ over all its modules, of which `energy` is the square."""
-    modules = adapter.modules.values()
-    return {
-        "path": None if adapter.path is None else str(adapter.path),
-        "format": adapter.format,
-        "modules": len(adapter.modules),
-        "ranks": sorted({module.rank for module in modules}),
-        "dtype": sorted({str(module.up.dtype).removeprefix("torch.") for module in modules}),
-        "norm": math.sqrt(energy),
     }
 
 

@@ -22,7 +22,8 @@ from lorafold.common.stages import Progress, Stage
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_space import Layer
 from lorafold.layers.assemble import assemble
-from lorafold.layers.line_up import check_list, line_up, load_all, non_finite_named, pieces, template
+from lorafold.layers.buckets import pieces
+from lorafold.layers.line_up import check_list, line_up, load_all, non_finite_named, template
 from lorafold.pipelines.merge.balance import gains, scaled, truncated
 from lorafold.pipelines.merge.bucket import Factors, MergedPiece, lift_piece, merge_piece
 from lorafold.pipelines.merge.combine import check_ranks

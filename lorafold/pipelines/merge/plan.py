@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from lorafold.common.errors import LorafoldError
-from lorafold.common.options import check_options, choice, suggest
+from lorafold.common.errors import LorafoldError, suggest
+from lorafold.common.options import check_options, choice
 from lorafold.core_rules import CORE_RULES, CoreRule
 from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, build, check_directions
 from lorafold.pipelines.merge.block_weights import BlockWeights, read_block_weights

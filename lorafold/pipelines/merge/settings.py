@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lorafold.common.defaults import INPUT_RANK
+
 # What keeps most of each adapter where no weights are given: found on validation data, see docs/quality.md.
 CHOSEN: Mapping[str, Any] = {"balance": 0.7, "scale": "mean_norm"}
 
@@ -41,7 +43,7 @@ class Settings:
     core: Any = None  # choice: how the r x r coordinates combine; None: their sum
     scale: Any = "auto"  # factor on the merged update, or the name of a way to choose it from the adapters alone
     base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
-    input_rank: int = 128  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
+    input_rank: int = INPUT_RANK  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
     allow_different_bases: bool = False  # take adapters for models of different architectures, with a warning
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     dtype: str = "auto"  # of the saved factors: auto (that of the first adapter) | float32 | float16 | bfloat16

@@ -14,7 +14,8 @@ from torch import Tensor
 from lorafold.adapters import Adapter, Module
 from lorafold.core_space import Layer, reduce_layers
 from lorafold.core_space.problem import Problem
-from lorafold.layers.line_up import buckets, line_up, non_finite_named
+from lorafold.layers.buckets import buckets
+from lorafold.layers.line_up import line_up, non_finite_named
 from lorafold.pipelines.compare.overlap import overlap, singular_frames
 
 

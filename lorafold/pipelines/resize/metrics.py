@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
 from lorafold.common.peak_memory import peak_rss_mb
-from lorafold.pipelines.merge.metrics import Json, input_entry
+from lorafold.pipelines._metrics import Json, input_entry
 
 
 @dataclass(frozen=True)

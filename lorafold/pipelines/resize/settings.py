@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.common.defaults import INPUT_RANK
 
 
 @dataclass(frozen=True)
@@ -20,4 +20,4 @@ class ResizeSettings:
     ratio: float | None = None  # of a module's singular values to its largest one, in (0, 1]
     parameters: float | None = None  # share of the adapter's parameters, in (0, 1], where they keep most energy
     base: str | None = None  # file or folder: weights that the adapter was trained on; DoRA needs them
-    input_rank: int = Settings.input_rank  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
+    input_rank: int = INPUT_RANK  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read

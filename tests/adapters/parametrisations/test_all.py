@@ -14,10 +14,11 @@ import lorafold
 from lorafold.adapters import load
 from lorafold.commands.align.run import AlignJob, align
 from lorafold.commands.compare.run import CompareJob, compare
+from lorafold.commands.merge.run import MergeJob, merge
 from lorafold.pipelines.align.settings import AlignSettings
 from lorafold.pipelines.compare.settings import CompareSettings
 from lorafold.pipelines.merge.settings import Settings
-from lorafold.runs.run import MergeJob, Run, merge
+from lorafold.runs.run import Run
 from tests.adapters.samples import kohya_file, kohya_pair, normal, update
 from tests.builders import one_thread as one_thread
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from lorafold.adapters import load, save
 from lorafold.adapters.formats.fingerprint import fingerprint
-from lorafold.cli.config import AlignConfig, read, register
+from lorafold.cli.config import read, register
+from lorafold.commands.align.config import AlignConfig
 from lorafold.commands.align.run import AlignJob, align
 from lorafold.common.errors import LorafoldError
 from lorafold.common.options import CONF

@@ -13,7 +13,8 @@ from hydra import initialize_config_dir
 from safetensors.torch import save_file
 
 from lorafold.adapters.formats.fingerprint import fingerprint
-from lorafold.cli.config import CompareConfig, read, register
+from lorafold.cli.config import read, register
+from lorafold.commands.compare.config import CompareConfig
 from lorafold.commands.compare.run import CompareJob, compare
 from lorafold.common.errors import LorafoldError
 from lorafold.common.options import CONF

@@ -13,8 +13,9 @@ from safetensors.torch import save as serialise
 
 from lorafold.adapters import save
 from lorafold.adapters.formats.fingerprint import fingerprint
+from lorafold.commands.merge.run import MergeJob, merge
 from lorafold.pipelines.merge.settings import Settings
-from lorafold.runs.run import MergeJob, Run, merge
+from lorafold.runs.run import Run
 from tests.builders import one_thread as one_thread
 from tests.builders import random_adapter
 

@@ -9,9 +9,10 @@ import pytest
 
 from lorafold.adapters import load, save
 from lorafold.commands.merge import page as merge_page
+from lorafold.commands.merge.run import MergeJob
 from lorafold.pipelines.merge.settings import Settings
 from lorafold.runs import run
-from lorafold.runs.run import MergeJob, Run
+from lorafold.runs.run import Run
 from tests.builders import one_thread as one_thread
 from tests.builders import random_adapter
 

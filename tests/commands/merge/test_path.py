@@ -11,9 +11,10 @@ import yaml
 
 from lorafold.adapters import load, save
 from lorafold.commands.merge.path import follow_path
+from lorafold.commands.merge.run import MergeJob
 from lorafold.common.errors import LorafoldError
 from lorafold.pipelines.merge.settings import Settings
-from lorafold.runs.run import MergeJob, Run
+from lorafold.runs.run import Run
 from tests.builders import changed, demo
 from tests.demo_pair import FEW
 from tests.oracles import relative, update, updates

@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 
 from lorafold.adapters import load
 from lorafold.adapters.formats.fingerprint import fingerprint
+from lorafold.commands.merge.run import MergeJob
 from lorafold.common.errors import LorafoldError
 from lorafold.pipelines.merge.settings import Settings
 from lorafold.runs import run
-from lorafold.runs.run import MergeJob, Run, adapter_paths, cpu_threads
+from lorafold.runs.run import Run, adapter_paths, cpu_threads
 from tests.builders import one_thread as one_thread
 
 SETTINGS = Settings(rank=3, solver="alternating")

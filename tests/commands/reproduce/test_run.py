@@ -9,10 +9,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from lorafold.adapters import save
+from lorafold.commands.merge.run import MergeJob, merge
 from lorafold.commands.reproduce.run import ReproduceJob, reproduce
 from lorafold.common.errors import LorafoldError
 from lorafold.pipelines.merge.settings import Settings
-from lorafold.runs.run import MergeJob, Run, merge
+from lorafold.runs.run import Run
 from tests.builders import changed, demo
 from tests.demo_pair import FEW
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import lorafold
-from lorafold.cli.config import MergeConfig, read
+from lorafold.cli.config import read
+from lorafold.commands.merge.config import MergeConfig
 from lorafold.common.errors import LorafoldError
 from lorafold.common.options import choice, choices
 from lorafold.pipelines.merge.combine import noise

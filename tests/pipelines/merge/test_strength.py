@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 import lorafold
-from lorafold.cli.config import MergeConfig, read
+from lorafold.cli.config import read
+from lorafold.commands.merge.config import MergeConfig
+from lorafold.commands.merge.run import MergeJob, merge
 from lorafold.pipelines.merge.settings import CHOSEN, Settings
-from lorafold.runs.run import MergeJob, Run, merge
+from lorafold.runs.run import Run
 from tests.builders import changed, random_adapter
 from tests.builders import one_thread as one_thread
 from tests.cli.test_config import composed

@@ -12,8 +12,9 @@ import torch
 
 import lorafold
 from lorafold.adapters import save
+from lorafold.commands.merge.run import MergeJob, merge
 from lorafold.pipelines.merge.settings import Settings
-from lorafold.runs.run import MergeJob, Run, merge
+from lorafold.runs.run import Run
 from tests.builders import DEMO, changed, random_adapter
 from tests.builders import one_thread as one_thread
 from tests.oracles import relative, updates

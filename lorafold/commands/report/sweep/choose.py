@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from lorafold.commands.report.sweep.finished_run import SweepRun
 from lorafold.commands.report.sweep.sweep import Sweep
-from lorafold.common.errors import LorafoldError
-from lorafold.common.options import suggest
+from lorafold.common.errors import LorafoldError, suggest
 
 _LISTED = 8
 

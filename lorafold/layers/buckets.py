@@ -1,0 +1,49 @@
+"""Layers that are merged together: equal slots, in batches of a bounded size."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from lorafold.core_space import Layer
+
+# Layers of one slot layout that are worth a batch of their own.
+_FEW = 16
+
+
+def buckets(layers: Sequence[Layer], rank: int | None = None) -> dict[tuple[int, ...], list[int]]:
+    """Slot layouts with the positions of the layers that share them.
+
+    A missing adapter takes one (zero) column, so that no matrix is empty. With a `rank`, layouts of few layers are
+    rounded up and joined, as adapters of mixed ranks have dozens; only of layers whose joint rank is at least `rank`,
+    so that padding changes no shape that a core rule sees.
+    """
+    exact: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for position, layer in enumerate(layers):
+        exact[tuple(max(1, own) for own in layer.ranks)].append(position)
+    joined: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for slots, positions in exact.items():
+        may_join = rank is not None and len(positions) < _FEW and sum(slots) >= rank
+        joined[tuple(map(_rounded, slots)) if may_join else slots] += positions
+    return {slots: sorted(positions) for slots, positions in joined.items()}
+
+
+def _rounded(rank: int) -> int:
+    """The next power of two up to 16, then the next multiple of 16."""
+    return 1 << (rank - 1).bit_length() if rank <= 16 else -(-rank // 16) * 16
+
+
+def pieces(layers: Sequence[Layer], most: int, rank: int | None = None) -> list[tuple[tuple[int, ...], list[int]]]:
+    """The buckets in parts of at most so many layers, of equal size but for one layer.
+
+    An even number of parts, unless there are few layers, so that none is left for one of two cores alone.
+    """
+    return [(slots, part) for slots, positions in buckets(layers, rank).items() for part in _split(positions, most)]
+
+
+def _split(positions: list[int], most: int) -> list[list[int]]:
+    count = math.ceil(len(positions) / most)
+    if len(positions) >= _FEW:
+        count += count % 2
+    return [positions[i::count] for i in range(count)]

@@ -1,0 +1,23 @@
+"""What the metrics of several pipelines share."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lorafold.adapters import Adapter
+
+Json = dict[str, Any]
+
+
+def input_entry(adapter: Adapter, energy: float) -> Json:
+    """What an input is, and ‖ΔW‖ over all its modules, of which `energy` is the square."""
+    modules = adapter.modules.values()
+    return {
+        "path": None if adapter.path is None else str(adapter.path),
+        "format": adapter.format,
+        "modules": len(adapter.modules),
+        "ranks": sorted({module.rank for module in modules}),
+        "dtype": sorted({str(module.up.dtype).removeprefix("torch.") for module in modules}),
+        "norm": math.sqrt(energy),
+    }
