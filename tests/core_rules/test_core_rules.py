@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import lorafold
 from lorafold import core_rules
+from lorafold.common.errors import LorafoldError
 from lorafold.common.options import choices
 from lorafold.core_rules import CORE_RULES
-from tests.builders import Source
+from tests.builders import Source, random_adapter
 from tests.core_rules.applying import apply, bound, uniform
 
 CORES = Source(0).normal(5, 3, 4, 4)
@@ -106,12 +108,13 @@ def test_an_absent_adapter_changes_nothing_but_the_weights_of_a_mean(rule):
     torch.testing.assert_close(rule(absent, WEIGHTS), factor * present, rtol=0, atol=1e-14)
 
 
-@rules(lambda rule: not rule.elementwise)
-def test_a_turned_frame_turns_the_result(rule):
+@RULES
+def test_a_turned_frame_turns_the_result_unless_the_rule_is_one_for_entries(rule):
     """Cores are coordinates: UQ and VP instead of U and V turn them, and the merged core alike."""
     Q, P = Source(1).haar(5, 4, 4), Source(2).haar(5, 4, 4)
     turned = apply(rule, CORES, WEIGHTS, turn=(Q, P))
-    torch.testing.assert_close(turned, Q.mT @ apply(rule, CORES, WEIGHTS) @ P, rtol=0, atol=1e-11)
+    follows = torch.allclose(turned, Q.mT @ apply(rule, CORES, WEIGHTS) @ P, rtol=0, atol=1e-11)
+    assert follows is not rule.elementwise
 
 
 @rules(lambda rule: rule.elementwise)
@@ -129,10 +132,21 @@ def test_nothing_gives_nothing(rule):
     assert bool((apply(rule, CORES, 0 * WEIGHTS) == 0).all())
 
 
-@rules(lambda rule: rule.averages)
-def test_the_size_of_the_weights_does_not_matter_to_what_averages(rule):
-    for size in (1e-13, 1e13):
-        torch.testing.assert_close(apply(rule, CORES, size * WEIGHTS), apply(rule, CORES, WEIGHTS))
+@RULES
+@pytest.mark.parametrize("size", [1e-13, 1e13])
+def test_the_size_of_the_weights_does_not_matter_to_what_averages_and_to_nothing_else(rule, size):
+    one, other = apply(rule, CORES, size * WEIGHTS), apply(rule, CORES, WEIGHTS)
+    assert torch.allclose(one, other, rtol=1e-7, atol=1e-5) is rule.averages
+
+
+@RULES
+def test_ranks_that_differ_are_refused_where_factors_are_added(rule):
+    pair = [random_adapter("kohya", {"a": (9, 8), "b": (7, 9)}, {"a": 2, "b": rank}, seed=rank) for rank in (2, 3)]
+    if rule.name in ("peft_linear", "kohya_add", "robustmerge"):
+        with pytest.raises(LorafoldError, match=f"b: ranks 2, 3, but core={rule.name}"):
+            lorafold.merge(pair, rank="max", core=rule.name)
+    else:
+        assert lorafold.merge(pair, rank="max", core=rule.name).adapter.modules.keys() == {"a", "b"}
 
 
 def test_coefficients_of_numbers_that_have_no_core():

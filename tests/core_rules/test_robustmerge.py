@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import lorafold
-from lorafold.common.errors import LorafoldError
 from lorafold.core_rules import Factors
+from lorafold.core_rules.robustmerge import _largest
 from tests.builders import Source, changed, random_adapter
 from tests.core_rules.applying import bound
 from tests.core_rules.entry_oracles import kept, top
@@ -80,7 +80,9 @@ def test_it_depends_on_the_gauge_as_documented():
     assert float((one["a"] - another["a"]).norm()) > 0.05 * float(one["a"].norm())
 
 
-def test_other_ranks_are_refused_by_module():
-    adapters = [random_adapter("kohya", SHAPES, rank, seed=rank) for rank in (2, 3)]
-    with pytest.raises(LorafoldError, match="ranks 2, 3, but core=robustmerge"):
-        lorafold.merge(adapters, rank="max", core="robustmerge")
+@pytest.mark.parametrize(("entries", "density", "count"), [((10, 10), 0.29, 29), ((5, 5), 0.28, 7), ((6, 5), 0.29, 8)])
+def test_a_share_is_rounded_down_but_not_for_the_digits_of_a_product(entries, density, count):
+    """0.29 x 100 is 28.999999999999996."""
+    given = Source(4).normal(1, 1, *entries)
+    kept = _largest(given, torch.tensor([[density * given.numel()]], dtype=torch.float64))
+    assert int((kept != 0).sum()) == count
