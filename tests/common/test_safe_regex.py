@@ -20,6 +20,8 @@ NAMES = [f"base_model.layers.{i}.self_attn.{x}_proj" for i in range(100) for x i
         ("a{7}", 1),
         ("a*", 11),
         ("a?", 2),
+        ("a{0,2}", 11),
+        ("(?:aa|bb){2}", 9),
         ("a+b+", math.comb(12, 2)),
         ("(aa|bb)", 2),
         ("(aa|bb)(aa|bb)", 4),
