@@ -267,7 +267,7 @@ def slow(*arguments, **options):
     return real(*arguments, **options)
 run.save = slow
 sys.argv = ["lorafold", *sys.argv[1:]]
-from lorafold.cli import main
+from lorafold.cli.app import main
 main()
 """
 

@@ -214,7 +214,7 @@ def test_an_output_that_is_a_link_is_replaced_not_followed(tmp_path: Path) -> No
 LIMITED = """
 import resource, sys, torch
 import lorafold
-from lorafold.errors import LorafoldError
+from lorafold.common.errors import LorafoldError
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (512 << 20),) * 2)
 resource.setrlimit(resource.RLIMIT_CPU, (30, 30))

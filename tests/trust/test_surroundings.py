@@ -37,7 +37,7 @@ def audit(event, arguments):
 sys.addaudithook(audit)
 socket.socket.connect = socket.getaddrinfo = socket.create_connection = blocked
 sys.argv = ["lorafold", *sys.argv[1:]]
-from lorafold.cli import main
+from lorafold.cli.app import main
 main()
 assert not reached, reached
 print("offline")
