@@ -47,6 +47,10 @@ def test_a_file_comes_back_with_its_additive_tensors(tmp_path: Path) -> None:
             "neither a LoRA bias nor an embedding",
         ),
         (
+            Adapter("comfyui", {NAME: Module(NAME, normal(3, 1), normal(1, 2), 1.0, kind="embedding")}),
+            "neither a LoRA bias nor an embedding",
+        ),
+        (
             Adapter("comfyui", {NAME: Module(NAME, normal(3, 1), normal(1, 2), 1.0)}, extras={"h": normal(2)}),
             "cannot hold whole weights",
         ),
