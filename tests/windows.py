@@ -93,7 +93,7 @@ def commands(first: str, second: str) -> list[list[str]]:
 
 
 def main(first: str, second: str) -> None:
-    from lorafold.cli.app import app as cli
+    from lorafold.cli import app as cli
 
     for line in commands(first, second):
         sys.argv = ["lorafold", *line]

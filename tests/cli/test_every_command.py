@@ -161,7 +161,7 @@ def test_the_first_command_of_the_readme(tmp_path):
 INTERRUPTED = """
 import sys
 from lorafold.cli.app import main
-from lorafold.runs.run import merge_adapters
+from lorafold.commands.merge.run import merge_adapters
 def stop(*_):
     raise KeyboardInterrupt
 sys.modules[merge_adapters.__module__].map_pieces = stop
