@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lorafold.core_space import Layer
 
@@ -12,8 +13,20 @@ from lorafold.core_space import Layer
 _FEW = 16
 
 
-def buckets(layers: Sequence[Layer], rank: int | None = None) -> dict[tuple[int, ...], list[int]]:
-    """Slot layouts with the positions of the layers that share them.
+@dataclass(frozen=True)
+class Bucket:
+    """Layers whose factors have room in the same slots, and so can be stacked."""
+
+    slots: tuple[int, ...]  # columns per adapter
+    positions: list[int]  # among all layers
+
+    def select(self, layers: Sequence[Layer]) -> list[Layer]:
+        """The layers in it, of all."""
+        return [layers[position] for position in self.positions]
+
+
+def buckets(layers: Sequence[Layer], rank: int | None = None) -> list[Bucket]:
+    """One bucket for each slot layout.
 
     A missing adapter takes one (zero) column, so that no matrix is empty. With a `rank`, layouts of few layers are
     rounded up and joined, as adapters of mixed ranks have dozens; only of layers whose joint rank is at least `rank`,
@@ -26,7 +39,7 @@ def buckets(layers: Sequence[Layer], rank: int | None = None) -> dict[tuple[int,
     for slots, positions in exact.items():
         may_join = rank is not None and len(positions) < _FEW and sum(slots) >= rank
         joined[tuple(map(_rounded, slots)) if may_join else slots] += positions
-    return {slots: sorted(positions) for slots, positions in joined.items()}
+    return [Bucket(slots, sorted(positions)) for slots, positions in joined.items()]
 
 
 def _rounded(rank: int) -> int:
@@ -34,12 +47,12 @@ def _rounded(rank: int) -> int:
     return 1 << (rank - 1).bit_length() if rank <= 16 else -(-rank // 16) * 16
 
 
-def pieces(layers: Sequence[Layer], most: int, rank: int | None = None) -> list[tuple[tuple[int, ...], list[int]]]:
-    """The buckets in parts of at most so many layers, of equal size but for one layer.
+def split_buckets(layers: Sequence[Layer], most: int, rank: int | None = None) -> list[Bucket]:
+    """The buckets split into ones of at most so many layers, of equal size but for one layer.
 
     An even number of parts, unless there are few layers, so that none is left for one of two cores alone.
     """
-    return [(slots, part) for slots, positions in buckets(layers, rank).items() for part in _split(positions, most)]
+    return [Bucket(whole.slots, part) for whole in buckets(layers, rank) for part in _split(whole.positions, most)]
 
 
 def _split(positions: list[int], most: int) -> list[list[int]]:

@@ -14,9 +14,9 @@ from torch import Tensor
 from lorafold.common.parallel import map_pieces
 from lorafold.core_space import CoreBatch, Layer, reduce_layers
 from lorafold.core_space.balanced import Balanced, balanced
-from lorafold.layers.buckets import pieces
+from lorafold.layers.buckets import Bucket, split_buckets
 
-_MOST = 32  # modules per piece of work: few enough to stay in the cache
+_MOST = 32  # modules per bucket: few enough to stay in the cache
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,12 @@ def spectra(layers: Sequence[Layer]) -> list[Spectrum]:
         NonFiniteError: NaN or Inf among the factors.
     """
 
-    def work(piece: tuple[tuple[int, ...], list[int]]) -> Spectrum:
-        slots, positions = piece
-        one = torch.ones(len(positions), 1, dtype=torch.float64)
-        batch = reduce_layers([layers[i] for i in positions], slots, one)
-        return Spectrum(batch, balanced(batch, 0), tuple(positions))
+    def work(bucket: Bucket) -> Spectrum:
+        one = torch.ones(len(bucket.positions), 1, dtype=torch.float64)
+        batch = reduce_layers(bucket.select(layers), bucket.slots, one)
+        return Spectrum(batch, balanced(batch, 0), tuple(bucket.positions))
 
-    return list(map_pieces(work, pieces(layers, _MOST), torch.device("cpu")))
+    return list(map_pieces(work, split_buckets(layers, _MOST), torch.device("cpu")))
 
 
 def singular_values(parts: Sequence[Spectrum]) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 
 import lorafold
 from lorafold.adapters import Adapter, Module
-from lorafold.layers.buckets import buckets, pieces
+from lorafold.layers.buckets import buckets, split_buckets
 from tests.builders import Source, random_layer
 from tests.builders import one_thread as one_thread
 
@@ -21,27 +21,28 @@ def test_every_layer_is_in_one_bucket_whose_slots_hold_it():
     layers = mixed_layers()
     for rank in (None, 1, 16, 200):
         found = buckets(layers, rank)
-        assert sorted(position for rows in found.values() for position in rows) == list(range(len(layers)))
-        for slots, rows in found.items():
-            assert all(own <= slot for row in rows for own, slot in zip(layers[row].ranks, slots, strict=True))
+        assert sorted(position for bucket in found for position in bucket.positions) == list(range(len(layers)))
+        for bucket in found:
+            ranks = [layer.ranks for layer in bucket.select(layers)]
+            assert all(own <= slot for row in ranks for own, slot in zip(row, bucket.slots, strict=True))
 
 
 def test_mixed_ranks_make_few_batches():
     layers = mixed_layers()
-    assert len(pieces(layers, 32)) > 100
-    assert len(pieces(layers, 32, 1)) <= 64
+    assert len(split_buckets(layers, 32)) > 100
+    assert len(split_buckets(layers, 32, 1)) <= 64
 
 
 def test_layers_of_lower_joint_rank_keep_their_own_slots():
     """A rule for entries would see another shape otherwise."""
     layers = mixed_layers()
-    for slots, rows in buckets(layers, 60).items():
-        assert all(sum(layers[row].ranks) >= 60 or layers[row].ranks == slots for row in rows)
+    for bucket in buckets(layers, 60):
+        assert all(sum(layer.ranks) >= 60 or layer.ranks == bucket.slots for layer in bucket.select(layers))
 
 
 def test_a_common_layout_stays_exact():
     layers = [random_layer(Source(i), 30, 30, (3, 5)) for i in range(20)]
-    assert list(buckets(layers, 4)) == [(3, 5)]
+    assert [bucket.slots for bucket in buckets(layers, 4)] == [(3, 5)]
 
 
 def test_padding_changes_nothing():

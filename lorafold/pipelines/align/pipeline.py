@@ -25,7 +25,7 @@ from lorafold.common.parallel import map_pieces
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_space import CoreBatch, Layer, reduce_layers
 from lorafold.core_space.balanced import Factors, Rewritten, as_filed, averaging_error, balanced, balancing
-from lorafold.layers.buckets import pieces
+from lorafold.layers.buckets import Bucket, split_buckets
 from lorafold.layers.line_up import line_up, load_all, non_finite_named
 from lorafold.pipelines.align.gauge import general_gauge, orthogonal_gauge
 from lorafold.pipelines.align.metrics import AlignedBatch, align_metrics
@@ -33,7 +33,7 @@ from lorafold.pipelines.align.settings import AlignSettings
 from lorafold.pipelines.align.subspace import nearest_in_class
 
 MODES, GROUPS = ("gauge", "subspace"), ("orthogonal", "general")
-_MOST = 32  # modules per piece of work: few enough to stay in the cache
+_MOST = 32  # modules per bucket: few enough to stay in the cache
 
 Measures = dict[str, Tensor]  # (b,) each
 
@@ -83,9 +83,9 @@ def align(
     with clock("read"):
         inputs = load_all(adapters, chosen.base, chosen.input_rank, chosen.allow_different_bases)
         layers = line_up(inputs, thin=False)
-    work = partial(_align_piece, layers=layers, inputs=inputs, settings=chosen)
+    work = partial(_align_bucket, layers=layers, inputs=inputs, settings=chosen)
     with non_finite_named(inputs), clock("align"):
-        parts = list(map_pieces(work, pieces(layers, _MOST), torch.device("cpu")))
+        parts = list(map_pieces(work, split_buckets(layers, _MOST), torch.device("cpu")))
     changed = (dict(ChainMap(*(part.modules[i] for part in parts))) for i in range(len(inputs)))
     rewritten = tuple(map(_rewritten, inputs, changed))
     return AlignResult(rewritten, tuple(inputs), chosen, tuple(part.report for part in parts), dict(clock.seconds))
@@ -107,28 +107,25 @@ def check_align(settings: AlignSettings, count: int) -> None:
 
 @dataclass(frozen=True)
 class _Aligned:
-    """One piece of the work."""
+    """The layers of a bucket, rewritten."""
 
     report: AlignedBatch
     modules: tuple[dict[str, Module], ...]  # rewritten, per adapter
 
 
-def _align_piece(
-    piece: tuple[tuple[int, ...], list[int]],
-    layers: Sequence[Layer],
-    inputs: Sequence[Adapter],
-    settings: AlignSettings,
+def _align_bucket(
+    bucket: Bucket, layers: Sequence[Layer], inputs: Sequence[Adapter], settings: AlignSettings
 ) -> _Aligned:
-    slots, rows = piece
-    weights = torch.ones(len(rows), len(slots), dtype=torch.float64)  # no sum of the updates is formed
-    batch = reduce_layers([layers[i] for i in rows], slots, weights)
+    slots = bucket.slots
+    weights = torch.ones(len(bucket.positions), len(slots), dtype=torch.float64)  # no sum of the updates is formed
+    batch = reduce_layers(bucket.select(layers), slots, weights)
     rewrite = _subspace if settings.mode == "subspace" else partial(_gauge, general=settings.group == "general")
     pairs = [rewrite(batch, i) for i in range(1, len(slots))]
     first = _padded(batch.layers, inputs[0]) if settings.mode == "gauge" else {}
     modules = first, *(_modules(batch, i, inputs[i], pair, settings.mode) for i, (pair, _) in enumerate(pairs, 1))
-    moved = torch.stack([_moved(batch, i, found) for i, found in enumerate(modules)], 1)
-    report = AlignedBatch(batch.layers, rows, batch.problem.energies, moved, [measures for _, measures in pairs])
-    return _Aligned(report, modules)
+    moved = torch.stack([_moved(batch, i, change) for i, change in enumerate(modules)], 1)
+    measures = [measured for _, measured in pairs]
+    return _Aligned(AlignedBatch(batch.layers, bucket.positions, batch.problem.energies, moved, measures), modules)
 
 
 def _gauge(batch: CoreBatch, i: int, general: bool) -> tuple[Rewritten, Measures]:

@@ -21,14 +21,14 @@ from lorafold.common.parallel import map_pieces
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_space import Layer, reduce_layers
 from lorafold.geometry import DISTANCES
-from lorafold.layers.buckets import pieces
+from lorafold.layers.buckets import Bucket, split_buckets
 from lorafold.layers.line_up import line_up, load_all, non_finite_named
 from lorafold.pipelines.compare.metrics import compare_metrics
 from lorafold.pipelines.compare.overlap import overlap, singular_frames
 from lorafold.pipelines.compare.pair import ComparedBatch, Grids, grids_of
 from lorafold.pipelines.compare.settings import CompareSettings
 
-_MOST = 32  # modules per piece of work: few enough to stay in the cache
+_MOST = 32  # modules per bucket: few enough to stay in the cache
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def compare(
     with clock("read"):
         inputs = load_all(adapters, chosen.base, chosen.input_rank, chosen.allow_different_bases)
         layers = line_up(inputs)
-    work = partial(_compare_piece, layers=layers, distances=chosen.distances)
+    work = partial(_compare_bucket, layers=layers, distances=chosen.distances)
     with non_finite_named(inputs), clock("compare"):
-        batches = tuple(map_pieces(work, pieces(layers, _MOST), torch.device("cpu")))
+        batches = tuple(map_pieces(work, split_buckets(layers, _MOST), torch.device("cpu")))
     return CompareResult(tuple(inputs), chosen, batches, dict(clock.seconds))
 
 
@@ -100,15 +100,13 @@ def check_compare(settings: CompareSettings, count: int) -> None:
         raise LorafoldError(f"alpha={alpha}, expected a number between 0 and 1", remedy="For example alpha=0.05.")
 
 
-def _compare_piece(
-    piece: tuple[tuple[int, ...], list[int]], layers: Sequence[Layer], distances: Sequence[str]
-) -> ComparedBatch:
-    slots, rows = piece
-    weights = torch.ones(len(rows), len(slots), dtype=torch.float64)  # no sum of the updates is formed
-    updates = singular_frames(reduce_layers([layers[i] for i in rows], slots, weights))
+def _compare_bucket(bucket: Bucket, layers: Sequence[Layer], distances: Sequence[str]) -> ComparedBatch:
+    own, slots = bucket.select(layers), bucket.slots
+    weights = torch.ones(len(own), len(slots), dtype=torch.float64)  # no sum of the updates is formed
+    updates = singular_frames(reduce_layers(own, slots, weights))
     return ComparedBatch(
-        [layers[i] for i in rows],
-        rows,
+        own,
+        bucket.positions,
         torch.stack([update.dims for update in updates]),
         torch.stack([update.sigma.square().sum(-1) for update in updates]),
         {(i, j): overlap(updates[i], updates[j], distances) for i, j in combinations(range(len(updates)), 2)},

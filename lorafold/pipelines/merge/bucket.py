@@ -1,11 +1,11 @@
-"""One piece of a merge: layers that share a slot layout, from their factors to what makes those of the merged adapter.
+"""One bucket of a merge: layers that share a slot layout, from their factors to those of the merged adapter.
 
 b = modules, N = adapters, R = core dimension, r = rank, k = core rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,8 +14,9 @@ from torch.nn.functional import pad
 
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_space import RANK_TOLERANCE, Layer, Liftable, liftable, reduce_layers
+from lorafold.layers.buckets import Bucket
 from lorafold.pipelines.merge.combine import combine
-from lorafold.pipelines.merge.measures import measure
+from lorafold.pipelines.merge.measures import Measures, measure
 from lorafold.pipelines.merge.metrics import MergedBatch
 from lorafold.pipelines.merge.plan import Plan
 from lorafold.scales import Sizes, sizes
@@ -29,31 +30,39 @@ _TIE = 1e-8
 
 
 @dataclass(frozen=True)
-class MergedPiece:
-    """The merged factors, still to be formed, what was measured of them, and what chooses their scale."""
+class MergedBucket:
+    """A merge in core space, its factors still to be formed: that waits for a scale, which takes all buckets' sizes."""
 
-    report: MergedBatch
     factors: Liftable
     sizes: Sizes
+    ranks: list[int]  # of the merged modules
+    energies: Tensor  # ‖ΔW_i‖² as merged, that is balanced (b, N)
+    solution: Solution
+    measures: Measures
+    seconds: Mapping[str, float]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Those of the bucket, row by row."""
+        return self.factors.layers
 
 
-def merge_piece(piece: tuple[tuple[int, ...], list[int]], layers: Sequence[Layer], plan: Plan) -> MergedPiece:
-    """Merge some of the layers.
+def merge_bucket(bucket: Bucket, layers: Sequence[Layer], plan: Plan) -> MergedBucket:
+    """Merge the layers of a bucket.
 
     Args:
-        piece: slots of the adapters, and the positions of layers whose ranks fit into them.
+        bucket: of `layers`.
         layers: of all modules.
         plan: of the merge.
     """
     clock = Stopwatch()
-    slots, rows = piece
-    some = [layers[i] for i in rows]
-    rank = min(plan.rank or sum(slots), sum(slots))
+    own, slots, width = bucket.select(layers), bucket.slots, sum(bucket.slots)
+    rank = min(plan.rank or width, width)
     with clock("gram"):
-        weights = torch.tensor([plan.weights.of(layer.name) for layer in some], dtype=torch.float64)
-        batch = reduce_layers(some, slots, weights.to(plan.device))
+        weights = torch.tensor([plan.weights.of(layer.name) for layer in own], dtype=torch.float64)
+        batch = reduce_layers(own, slots, weights.to(plan.device))
     with clock("solve"):
-        solution = plan.solve(plan.objective(batch.problem, min(plan.core_rank or sum(slots), sum(slots))))
+        solution = plan.solve(plan.objective(batch.problem, min(plan.core_rank or width, width)))
     with clock("core"):
         cores = batch.problem.coordinates(solution.left, solution.right)
         merged = plan.scale * combine(plan.core, batch, solution.left, solution.right, cores, plan.seed)
@@ -64,12 +73,11 @@ def merge_piece(piece: tuple[tuple[int, ...], list[int]], layers: Sequence[Layer
         measures = measure(batch.problem, solution.left, solution.right, cores, merged, plan.scale)
         left, right, kept = _balanced(merged, rounding, solution)
         factors = liftable(batch, left, right)
-        ranks = kept.clamp_min(1).tolist() if plan.rank is None else [plan.rank] * len(rows)
-    report = MergedBatch(
-        batch.layers, ranks, batch.problem.energies, solution, measures, torch.zeros_like(solution.value), clock.seconds
-    )
+        ranks = kept.clamp_min(1).tolist() if plan.rank is None else [plan.rank] * len(own)
     real = merged * (torch.linalg.matrix_norm(merged) > rounding)[:, None, None]
-    return MergedPiece(report, factors, sizes(cores, real, batch.problem.weights, batch.problem.energies))
+    energies = batch.problem.energies
+    measured = sizes(cores, real, batch.problem.weights, energies)
+    return MergedBucket(factors, measured, ranks, energies, solution, measures, clock.seconds)
 
 
 def _rounding(plan: Plan, cores: Tensor, weights: Tensor) -> Tensor:
@@ -118,17 +126,32 @@ def _balanced(merged: Tensor, rounding: Tensor, solution: Solution) -> tuple[Ten
     return solution.left @ (Q * root), solution.right @ (Rt.mT * root), count
 
 
-def lift_piece(piece: MergedPiece, scale: float, dtype: torch.dtype) -> tuple[Factors, MergedBatch]:
-    """The factors of every layer, each times `scale`, and the report with how far the bases are from orthonormal."""
-    clock, report = Stopwatch(), piece.report
+def lift_bucket(
+    merged: MergedBucket, scale: float, dtype: torch.dtype, balance: Sequence[float]
+) -> tuple[Factors, MergedBatch]:
+    """The factors of every layer, each times `scale`, and what there is to report of them.
+
+    Args:
+        balance: the factors on the adapters before the merge: the energies reported are those without.
+    """
+    clock = Stopwatch()
     with clock("lift"):
-        ups, downs = piece.factors.lift(dtype, scale)
+        ups, downs = merged.factors.lift(dtype, scale)
         factors = {
             layer.name: (_fit(up, k, 1), _fit(down, k, 0))
-            for layer, up, down, k in zip(report.layers, ups.factors, downs.factors, report.ranks, strict=True)
+            for layer, up, down, k in zip(merged.layers, ups.factors, downs.factors, merged.ranks, strict=True)
         }
         drift = torch.maximum(_drift(ups.gram), _drift(downs.gram))
-    return factors, replace(report, orthonormality=drift, seconds={**report.seconds, **clock.seconds})
+    squares = torch.tensor(balance, dtype=torch.float64, device=merged.energies.device).square()
+    return factors, MergedBatch(
+        layers=merged.layers,
+        ranks=merged.ranks,
+        energies=merged.energies / squares,
+        solution=merged.solution,
+        measures=merged.measures,
+        orthonormality=drift,
+        seconds={**merged.seconds, **clock.seconds},
+    )
 
 
 def _fit(factor: Tensor, rank: int, dim: int) -> Tensor:

@@ -27,7 +27,7 @@ class MergedBatch:
 
     layers: tuple[Layer, ...]
     ranks: list[int]  # of the merged modules
-    energies: Tensor  # ‖ΔW_i‖² (b, N)
+    energies: Tensor  # ‖ΔW_i‖² as read (b, N)
     solution: Solution
     measures: Measures
     orthonormality: Tensor  # largest |U_3ᵀU_3 - I| or |V_3ᵀV_3 - I| (b,)

@@ -20,12 +20,13 @@ from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_pieces
 from lorafold.common.stages import Progress, Stage
 from lorafold.common.stopwatch import Stopwatch
+from lorafold.core_rules import CoreRule
 from lorafold.core_space import Layer
 from lorafold.layers.assemble import assemble
-from lorafold.layers.buckets import pieces
+from lorafold.layers.buckets import split_buckets
 from lorafold.layers.line_up import check_list, line_up, load_all, non_finite_named, template
 from lorafold.pipelines.merge.balance import gains, scaled, truncated
-from lorafold.pipelines.merge.bucket import Factors, MergedPiece, lift_piece, merge_piece
+from lorafold.pipelines.merge.bucket import Factors, MergedBucket, lift_bucket, merge_bucket
 from lorafold.pipelines.merge.combine import check_ranks
 from lorafold.pipelines.merge.metrics import MergedBatch, merge_metrics
 from lorafold.pipelines.merge.plan import Plan, make_plan
@@ -34,10 +35,10 @@ from lorafold.pipelines.merge.underflow import warn_of_underflow
 from lorafold.pipelines.merge.warnings import kept, warn_of_inputs, warn_of_vanishing, warn_of_weights
 from lorafold.scales import Scale, joined, of_a_sum
 
-Piece = TypeVar("Piece")
+Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-# Modules per piece of work: more are held in memory at once, fewer cost more calls for the same arithmetic.
+# Modules per bucket: more are held in memory at once, fewer cost more calls for the same arithmetic.
 _MOST = {"cpu": 48, "cuda": 4096}
 
 
@@ -103,18 +104,21 @@ def merge(
     dtype = plan.dtype or template(layers[0].name, inputs).up.dtype
     with non_finite_named(inputs):
         with clock("merge"):
-            done = list(_merge_layers(layers, plan, tell))
-            scale = _chosen_scale(plan.rescale, plan.core.name, done) if plan.rescale else plan.scale
+            in_core = list(_merge_layers(layers, plan, tell))
+            scale = _chosen_scale(plan.rescale, plan.core, in_core) if plan.rescale else plan.scale
             gain = scale if plan.rescale else 1.0  # a scale that was given is in what is lifted
-            factors, reports = _lift_layers(done, gain, plan, dtype, tell)
+            work = partial(lift_bucket, scale=math.sqrt(gain), dtype=dtype, balance=balance)  # rounded once
+            lifted = list(_through(Stage.LIFT, work, in_core, _counts(in_core), plan.device, tell))
+        factors = {name: pair for bucket, _ in lifted for name, pair in bucket.items()}
         merged = _assembled(ready, plan, scale, {layer.name: factors[layer.name] for layer in layers})
-    warn_of_underflow([*merged.modules.values()], _norms(done, gain))
-    del done, factors
+    warn_of_underflow([*merged.modules.values()], _norms(in_core, gain))
+    batches = tuple(batch for _, batch in lifted)
+    shares = kept(in_core, plan.weights)
+    del in_core, lifted, factors  # the search for a rank that keeps more needs the memory
     if plan.rank:
         most = joint if chosen.core_rank in (None, "max") else min(joint, chosen.core_rank)
         kept_at = partial(_kept_at, layers=layers, plan=plan, same=chosen.core_rank is None, tell=tell)
-        warn_of_vanishing(kept(reports, plan.weights), inputs, plan.rank, most, kept_at)
-    batches = tuple(_of_inputs(report, balance) for report in reports)
+        warn_of_vanishing(shares, inputs, plan.rank, most, kept_at)
     return MergeResult(merged, tuple(inputs), batches, scale, tuple(balance), _stages(clock.seconds, batches))
 
 
@@ -129,32 +133,26 @@ def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], lis
 
 def _merge_layers(
     layers: Sequence[Layer], plan: Plan, tell: Progress, stage: Stage = Stage.MERGE
-) -> Iterator[MergedPiece]:
-    work = partial(merge_piece, layers=layers, plan=plan)
-    parts = pieces(layers, _MOST[plan.device.type], plan.core_rank)
-    return _through(stage, work, parts, [len(positions) for _, positions in parts], plan.device, tell)
+) -> Iterator[MergedBucket]:
+    work = partial(merge_bucket, layers=layers, plan=plan)
+    buckets = split_buckets(layers, _MOST[plan.device.type], plan.core_rank)
+    return _through(stage, work, buckets, [len(bucket.positions) for bucket in buckets], plan.device, tell)
 
 
 def _kept_at(rank: int, layers: Sequence[Layer], plan: Plan, same: bool, tell: Progress) -> list[float]:
     """What the merge keeps of each adapter at another rank, which is the core rank too where that is the same."""
     other = replace(plan, rank=rank, core_rank=rank if same else plan.core_rank)
-    return kept([piece.report for piece in _merge_layers(layers, other, tell, Stage.OTHER_RANK)], plan.weights)
+    return kept(list(_merge_layers(layers, other, tell, Stage.OTHER_RANK)), plan.weights)
 
 
-def _lift_layers(
-    done: Sequence[MergedPiece], gain: float, plan: Plan, dtype: torch.dtype, tell: Progress
-) -> tuple[Factors, list[MergedBatch]]:
-    """Factors times √gain each, in the dtype of the file: rounded once."""
-    work = partial(lift_piece, scale=math.sqrt(gain), dtype=dtype)
-    lifted = _through(Stage.LIFT, work, done, [len(piece.report.layers) for piece in done], plan.device, tell)
-    factors, reports = zip(*lifted, strict=True)
-    return {name: pair for part in factors for name, pair in part.items()}, list(reports)
+def _counts(merged: Sequence[MergedBucket]) -> list[int]:
+    return [len(bucket.layers) for bucket in merged]
 
 
 def _through(
     stage: Stage,
-    work: Callable[[Piece], Result],
-    parts: Sequence[Piece],
+    work: Callable[[Part], Result],
+    parts: Sequence[Part],
     sizes: Sequence[int],
     device: torch.device,
     tell: Progress,
@@ -172,16 +170,16 @@ def _unheard(stage: Stage, count: int, total: int) -> None:
     """Where no one asked."""
 
 
-def _chosen_scale(rescale: Scale, rule: str, done: Sequence[MergedPiece]) -> float:
+def _chosen_scale(rescale: Scale, rule: CoreRule, merged: Sequence[MergedBucket]) -> float:
     """λ from the adapters alone; 1 if they merge to nothing.
 
     Raises:
         LorafoldError: no λ > 0 does what was asked for.
     """
-    sizes = joined([piece.sizes for piece in done])
+    sizes = joined([bucket.sizes for bucket in merged])
     if not bool(sizes.merged.any()):
         return 1.0
-    scale = float(of_a_sum(rescale, sizes) if rule == "sum" else rescale(sizes))
+    scale = float(of_a_sum(rescale, sizes) if rule.name == "sum" else rescale(sizes))
     if not (scale > 0 and math.isfinite(scale)):
         raise LorafoldError(
             f"the merged update points away from the adapters: the scale that was asked for would be {scale:.3g}",
@@ -190,10 +188,10 @@ def _chosen_scale(rescale: Scale, rule: str, done: Sequence[MergedPiece]) -> flo
     return scale
 
 
-def _norms(done: Sequence[MergedPiece], gain: float) -> dict[str, float]:
+def _norms(merged: Sequence[MergedBucket], gain: float) -> dict[str, float]:
     """‖ΔW_3‖ by module name, times the gain."""
-    names = [layer.name for piece in done for layer in piece.report.layers]
-    norms = gain * joined([piece.sizes for piece in done]).merged.sqrt()
+    names = [layer.name for bucket in merged for layer in bucket.layers]
+    norms = gain * joined([bucket.sizes for bucket in merged]).merged.sqrt()
     return dict(zip(names, norms.tolist(), strict=True))
 
 
@@ -206,12 +204,6 @@ def _assembled(adapters: Sequence[Adapter], plan: Plan, scale: float, factors: F
     names = [*factors, *(key for adapter in adapters for key in adapter.deltas)]
     own = {name: coefficients(plan.weights.of(name)) for name in names} if plan.weights.vary else {}
     return assemble(adapters, coefficients(plan.weights.default), scale, factors, own)
-
-
-def _of_inputs(report: MergedBatch, balance: Sequence[float]) -> MergedBatch:
-    """The report with the energies of the adapters before they were balanced."""
-    squares = torch.tensor(balance, dtype=torch.float64, device=report.energies.device).square()
-    return replace(report, energies=report.energies / squares)
 
 
 def _stages(seconds: Mapping[str, float], batches: Sequence[MergedBatch]) -> dict[str, float]:

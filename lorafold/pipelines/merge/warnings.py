@@ -10,7 +10,7 @@ from itertools import combinations
 import torch
 
 from lorafold.adapters import Adapter
-from lorafold.pipelines.merge.metrics import MergedBatch
+from lorafold.pipelines.merge.bucket import MergedBucket
 from lorafold.pipelines.merge.plan import Plan
 from lorafold.pipelines.merge.weights import Weights
 from lorafold.pipelines.reproduce.agreement import identical
@@ -49,10 +49,10 @@ def warn_of_weights(weights: Sequence[float], plan: Plan) -> None:
     _log.warning("weights=%s%s sum to %.4g: did you mean weights=%s?", _listed(weights), times, sum(counted), meant)
 
 
-def kept(batches: Sequence[MergedBatch], weights: Weights) -> list[float]:
+def kept(buckets: Sequence[MergedBucket], weights: Weights) -> list[float]:
     """Of each adapter ‖UᵀΔW_iV‖² / ‖ΔW_i‖², the mean over the modules that it changes by a weight other than 0."""
-    shares = torch.cat([batch.measures.retained.cpu() for batch in batches])
-    counted = torch.tensor([weights.of(layer.name) for batch in batches for layer in batch.layers]) != 0
+    shares = torch.cat([bucket.measures.retained.cpu() for bucket in buckets])
+    counted = torch.tensor([weights.of(layer.name) for bucket in buckets for layer in bucket.layers]) != 0
     return torch.where(counted, shares, torch.nan).nanmean(0).tolist()
 
 

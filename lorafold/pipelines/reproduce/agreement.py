@@ -47,9 +47,8 @@ def agreements(first: Adapter, second: Adapter) -> list[Agreement]:
     layers = line_up([first, second])
     found: dict[str, Agreement] = {}
     with non_finite_named([first, second]):
-        for slots, positions in buckets(layers).items():
-            some = [layers[position] for position in positions]
-            for name, angle, difference in _compared(some, slots):
+        for bucket in buckets(layers):
+            for name, angle, difference in _compared(bucket.select(layers), bucket.slots):
                 same = identical(first.modules.get(name), second.modules.get(name))
                 found[name] = Agreement(name, same, angle, difference)
     return [found[layer.name] for layer in layers]
