@@ -22,6 +22,8 @@ The flags, all off unless given:
   factors; if so, its docstring says it. Together with `elementwise` the factors are in the canonical gauge.
 - equal_ranks: the adapters that have a module must agree on its rank; the pipeline refuses others by name.
 - adapters: how many the rule takes, where it is a fixed number; the settings of a merge of others are refused.
+- is_sum: the result is the weighted sum Σ w_iC_i itself. A scale that gives it a norm is capped, for adapters that
+  cancel are not to be blown up (`lorafold.scales.of_a_sum`).
 - averages: the weights' size cancels. It decides what becomes of tensors that have no core, biases above all: they are
   summed with w_i, or with w_i / Σ|w_i| where the rule averages.
 - check: called with the options when the settings are read, it raises LorafoldError for a value out of range.
@@ -61,6 +63,7 @@ class CoreRule:
     factors: bool = False
     equal_ranks: bool = False
     adapters: int | None = None
+    is_sum: bool = False
     averages: bool = False
     check: Callable[..., None] | None = None
 

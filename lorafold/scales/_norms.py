@@ -10,19 +10,19 @@ from lorafold.scales._registry import Scale, Sizes, scale
 _MOST_REVIVED = 2.0
 
 
-@scale("max_norm")
+@scale("max_norm", gives_norm=True)
 def max_norm(sizes: Sizes) -> Tensor:
     """λ‖ΔW_3‖ = max_i ‖ΔW_i‖: as strong as the strongest input, norms being those of whole adapters."""
     return (sizes.energies.max() / sizes.merged.sum()).sqrt()
 
 
-@scale("mean_norm")
+@scale("mean_norm", gives_norm=True)
 def mean_norm(sizes: Sizes) -> Tensor:
     """λ²‖ΔW_3‖² = Σ ŵ_i‖ΔW_i‖²: the mean energy of the inputs, summed over the modules."""
     return ((sizes.shares * sizes.inputs).sum() / sizes.merged.sum()).sqrt()
 
 
-@scale("retained")
+@scale("retained", gives_norm=True)
 def retained(sizes: Sizes) -> Tensor:
     """λ²‖ΔW_3‖² = Σ ŵ_i‖UᵀΔW_iV‖²: the mean energy that the inputs have inside the merged subspaces.
 
@@ -34,11 +34,11 @@ def retained(sizes: Sizes) -> Tensor:
 def of_a_sum(rescale: Scale, sizes: Sizes) -> Tensor:
     """λ where ΔW_3 is the weighted sum: no adapters that cancel are given back the norm that they have lost.
 
-    A scale of this file is at most `_MOST_REVIVED` times what it were if the updates had nothing in common, that is if
-    ‖ΔW_3‖² were Σ w_i²‖UᵀΔW_iV‖².
+    A scale that gives a norm is at most `_MOST_REVIVED` times what it were if the updates had nothing in common, that
+    is if ‖ΔW_3‖² were Σ w_i²‖UᵀΔW_iV‖².
     """
-    found = rescale(sizes)
-    if rescale not in (max_norm, mean_norm, retained):
-        return found
-    apart = (sizes.weights.square() * sizes.retained).sum().sqrt().clamp_min(torch.finfo(found.dtype).tiny)
-    return found * (_MOST_REVIVED * sizes.merged.sum().sqrt() / apart).clamp_max(1)
+    strength = rescale(sizes)
+    if not rescale.gives_norm:
+        return strength
+    apart = (sizes.weights.square() * sizes.retained).sum().sqrt().clamp_min(torch.finfo(strength.dtype).tiny)
+    return strength * (_MOST_REVIVED * sizes.merged.sum().sqrt() / apart).clamp_max(1)

@@ -20,8 +20,6 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-Scale = Callable[["Sizes"], Tensor]
-
 
 @dataclass(frozen=True)
 class Sizes:
@@ -68,14 +66,32 @@ def joined(parts: Sequence[Sizes]) -> Sizes:
     return Sizes(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Sizes)))
 
 
+@dataclass(frozen=True)
+class Scale:
+    """A scale, and what must be known about it.
+
+    Args:
+        gives_norm: it gives the merged adapter a norm, whatever is left of it: of a weighted sum that cancels it would
+            ask too much, see `of_a_sum`.
+    """
+
+    name: str
+    function: Callable[[Sizes], Tensor]
+    gives_norm: bool = False
+
+    def __call__(self, sizes: Sizes) -> Tensor:
+        """λ, a float64 scalar."""
+        return self.function(sizes)
+
+
 SCALES: dict[str, Scale] = {}
 
 
-def scale(name: str) -> Callable[[Scale], Scale]:
-    """Register a function as the scale `name`."""
+def scale(name: str, *, gives_norm: bool = False) -> Callable[[Callable[[Sizes], Tensor]], Scale]:
+    """Register a function as the scale `name`; for the flag see `Scale`."""
 
-    def register(function: Scale) -> Scale:
-        SCALES[name] = function
-        return function
+    def register(function: Callable[[Sizes], Tensor]) -> Scale:
+        SCALES[name] = Scale(name, function, gives_norm)
+        return SCALES[name]
 
     return register

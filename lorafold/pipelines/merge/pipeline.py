@@ -179,7 +179,7 @@ def _chosen_scale(rescale: Scale, rule: CoreRule, merged: Sequence[MergedBucket]
     sizes = joined([bucket.sizes for bucket in merged])
     if not bool(sizes.merged.any()):
         return 1.0
-    scale = float(of_a_sum(rescale, sizes) if rule.name == "sum" else rescale(sizes))
+    scale = float(of_a_sum(rescale, sizes) if rule.is_sum else rescale(sizes))
     if not (scale > 0 and math.isfinite(scale)):
         raise LorafoldError(
             f"the merged update points away from the adapters: the scale that was asked for would be {scale:.3g}",
