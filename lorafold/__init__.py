@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from lorafold.adapters import Adapter as Adapter
     from lorafold.adapters import load as load
     from lorafold.adapters import save as save
+    from lorafold.adapters.formats.registry import format as format
     from lorafold.common.errors import LorafoldError as LorafoldError
+    from lorafold.core_rules import core_rule as core_rule
+    from lorafold.objectives import distance as distance
     from lorafold.pipelines.align.pipeline import AlignResult as AlignResult
     from lorafold.pipelines.align.pipeline import align as align
     from lorafold.pipelines.align.settings import AlignSettings as AlignSettings
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from lorafold.pipelines.resize.pipeline import ResizeResult as ResizeResult
     from lorafold.pipelines.resize.pipeline import resize as resize
     from lorafold.pipelines.resize.settings import ResizeSettings as ResizeSettings
+    from lorafold.scales import scale as scale
+    from lorafold.solvers import solver as solver
 
 from lorafold._version import __version__ as __version__
 
@@ -56,12 +61,17 @@ _HOMES = {
     "align": "lorafold.pipelines.align.pipeline",
     "compare": "lorafold.pipelines.compare.pipeline",
     "convert": "lorafold.pipelines.convert.pipeline",
+    "core_rule": "lorafold.core_rules",
+    "distance": "lorafold.objectives",
+    "format": "lorafold.adapters.formats.registry",
     "inspect": "lorafold.pipelines.inspect.pipeline",
     "load": "lorafold.adapters",
     "merge": "lorafold.pipelines.merge.pipeline",
     "method": "lorafold.pipelines.merge.methods",
     "resize": "lorafold.pipelines.resize.pipeline",
     "save": "lorafold.adapters",
+    "scale": "lorafold.scales",
+    "solver": "lorafold.solvers",
 }
 __all__ = [
     "Adapter",
@@ -74,6 +84,7 @@ __all__ = [
 ]
 __all__ += ["Inspection", "LorafoldError", "MergeResult", "ResizeResult", "ResizeSettings", "Settings"]
 __all__ += ["align", "compare", "convert", "inspect", "load", "merge", "method", "resize", "save"]
+__all__ += ["core_rule", "distance", "format", "scale", "solver"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 # Characters of a key, and of the rest: names and values come from files, which may hold anything.
 _KEY, _PROBLEM = 200, 1000
@@ -52,3 +53,11 @@ def suggest(word: str, words: Iterable[str]) -> str:
     """` Did you mean 'chordal'?` for the closest of the words, or nothing."""
     close = get_close_matches(word, list(words), n=1)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def unknown(kind: str, name: Any, names: Iterable[str]) -> LorafoldError:
+    """The refusal of a name, with those that there are."""
+    known = list(names)
+    return LorafoldError(
+        f"unknown {kind} {name!r}", remedy=f"Choose one of {', '.join(known)}.{suggest(str(name), known)}"
+    )

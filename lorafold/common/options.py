@@ -1,4 +1,4 @@
-"""Choices and their options: `conf/<group>/<name>.yaml` is the one place where their defaults live.
+"""Choices and their options: the defaults of ours live in `conf/<group>/<name>.yaml`, of others' in their signatures.
 
 Free of torch and of Hydra, so that the library and the command read the same files in the same way.
 """
@@ -6,14 +6,15 @@ Free of torch and of Hydra, so that the library and the command read the same fi
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lorafold.common.errors import LorafoldError, suggest
+from lorafold.common.errors import LorafoldError, suggest, unknown
+from lorafold.common.registry import located
 
 _HERE = Path(__file__).resolve().parents[1]
 # A wheel carries conf/ inside the package; in a checkout, editable or not, it lies beside it.
@@ -22,17 +23,25 @@ CONF: Path = next((path for path in (_HERE / "conf", _HERE.parent / "conf") if p
 _TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool, "None": type(None)}
 
 
+Defaults = Callable[[str], Mapping[str, Any]]
+
+
 def choices(group: str) -> list[str]:
-    """The names that `choice` accepts for a group ("objective", "manifold", "solver", "core"), sorted."""
+    """The names of a group ("objective", "manifold", "solver", "core", "method") that have a file, sorted."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def choice(group: str, value: str | Mapping[str, Any]) -> dict[str, Any]:
+def choice(
+    group: str, value: str | Mapping[str, Any], others: Collection[str] = (), defaults: Defaults = lambda name: {}
+) -> dict[str, Any]:
     """The name and all options of a choice; those left out come from `conf/<group>/<name>.yaml`.
 
     Args:
         group: "objective", "manifold", "solver" or "core".
-        value: a name, or a mapping of `name` and any of its options.
+        value: a name, or a mapping of `name` and any of its options. What lies in a file at hand is named with the
+            full path in the result, so that it means the same elsewhere.
+        others: names that need no file, a registry.
+        defaults: the options of one of those, by its name.
 
     Raises:
         LorafoldError: an unknown name or option.
@@ -41,13 +50,43 @@ def choice(group: str, value: str | Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
         raise LorafoldError(
             f"{group}={value!r}, expected a name or a mapping with a name",
-            remedy=f"Choose one of {', '.join(choices(group))}.",
+            remedy=f"Choose one of {', '.join(sorted({*choices(group), *others}))}.",
         )
-    defaults = _defaults(group, given["name"])
+    given = {key: located(option) for key, option in given.items()}
+    name = given["name"]
+    if name in choices(group):
+        known = _file(group, name)
+    elif name in others:
+        known = {"name": name, **defaults(name)} | {"name": name}
+    else:
+        raise unknown(group, name, sorted({*choices(group), *others}))
     for key in given:
-        if key not in defaults:
-            raise _unknown_option(f"{group}.{key}", key, (name for name in defaults if name != "name"))
-    return {**defaults, **given}
+        if key not in known:
+            raise _unknown_option(f"{group}.{key}", key, (option for option in known if option != "name"))
+    return {**known, **given}
+
+
+def signature_defaults(function: Callable[..., Any], supplied: Collection[str] = ()) -> dict[str, Any]:
+    """The defaults of a function's options, which are its keyword-only parameters.
+
+    Args:
+        supplied: the parameters that are no options, for the caller fills them in.
+
+    Raises:
+        LorafoldError: an option without a default.
+    """
+    options = {name: parameter for name, parameter in _keywords(function).items() if name not in supplied}
+    for name, parameter in options.items():
+        if parameter.default is parameter.empty:
+            own = getattr(function, "__name__", repr(function))
+            remedy = "Write one into the signature."
+            raise LorafoldError(f"the option {name!r} of {own} has no default", remedy=remedy)
+    return {name: parameter.default for name, parameter in options.items()}
+
+
+def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(function).parameters
+    return {name: parameter for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
 
 
 def check_options(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,21 +101,16 @@ def check_options(function: Callable[..., Any], options: Mapping[str, Any]) -> d
     Raises:
         LorafoldError: an option that `function` does not take, or a value of another type.
     """
-    parameters = inspect.signature(function).parameters.values()
-    annotations = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+    parameters = _keywords(function)
     given = {key: value for key, value in options.items() if key != "name"}
     for key in given:
-        if key not in annotations:
-            raise _unknown_option(key, key, annotations)
-    return {key: _convert(key, value, _kinds(annotations[key])) for key, value in given.items()}
+        if key not in parameters:
+            raise _unknown_option(key, key, parameters)
+    return {key: _convert(key, value, _kinds(parameters[key])) for key, value in given.items()}
 
 
 @cache
-def _defaults(group: str, name: str) -> dict[str, Any]:
-    names = choices(group)
-    if name not in names:
-        remedy = f"Choose one of {', '.join(names)}.{suggest(name, names)}"
-        raise LorafoldError(f"unknown {group} {name!r}", remedy=remedy)
+def _file(group: str, name: str) -> dict[str, Any]:
     options: dict[str, Any] = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
     return options
 
@@ -87,10 +121,16 @@ def _unknown_option(where: str, key: str, known: Iterable[str]) -> LorafoldError
     return LorafoldError(f"unknown option {where}", remedy=listing + suggest(key, names))
 
 
-def _kinds(annotation: Any) -> list[str]:
-    """`int | None`, as text or as a type -> ["int", "None"]"""
+def _kinds(parameter: inspect.Parameter) -> list[str]:
+    """`int | None`, as text or as a type -> ["int", "None"]; without an annotation, the type of the default."""
+    annotation = type(parameter.default) if parameter.annotation is parameter.empty else parameter.annotation
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    return [part.strip() for part in text.split("|")]
+    kinds = ["None" if part.strip() == "NoneType" else part.strip() for part in text.split("|")]
+    for kind in kinds:
+        if kind not in _TYPES:
+            remedy = "Use unions of int, float, str, bool and None."
+            raise LorafoldError(f"the option {parameter.name!r} has the annotation {kind}", remedy=remedy)
+    return kinds
 
 
 def _convert(key: str, value: Any, kinds: list[str]) -> Any:

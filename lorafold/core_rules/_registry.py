@@ -9,7 +9,8 @@ A rule is a pure, batched function in a file of its own, registered with what th
 
 It takes C_i = UᵀΔW_iV as cores (b, N, r, r) and the signed weights w_i (b, N), both float64, and returns (b, r, r).
 An adapter that lacks the module has a zero C_i. Options are keyword-only, annotated with int, float, str, bool or None;
-their defaults are in `conf/core/<name>.yaml` and nowhere else. The global `scale` is applied later, to the result.
+their defaults are in `conf/core/<name>.yaml`, where there is such a file, and else in the signature. The global `scale`
+is applied later, to the result. How other people add a rule is told in docs/extend/rule.md.
 
 The flags, all off unless given:
 
@@ -39,7 +40,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorafold.common.options import check_options
+from lorafold.common.options import check_options, signature_defaults
+from lorafold.common.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,10 @@ class CoreRule:
             self.check(**given)
         return replace(self, function=partial(self.function, **given))
 
+    def options(self) -> dict[str, Any]:
+        """The options and their defaults, of a rule that has them in its signature."""
+        return signature_defaults(self.function, {"noise"} if self.random else ())
+
     def coefficients(self, weights: Tensor) -> Tensor:
         """What w_i (..., N) become in a sum of numbers: w_i, or w_i / Σ|w_i| if the rule averages."""
         if not self.averages:
@@ -89,14 +95,13 @@ class CoreRule:
         return weights / weights.abs().sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
 
 
-CORE_RULES: dict[str, CoreRule] = {}
+CORE_RULES: Registry[CoreRule] = Registry("core rule", "lorafold.core_rules")
 
 
 def core_rule(name: str, **flags: Any) -> Callable[[Callable[..., Tensor]], CoreRule]:
     """Register a function as the rule `name`; the flags are fields of `CoreRule`."""
 
     def register(function: Callable[..., Tensor]) -> CoreRule:
-        CORE_RULES[name] = CoreRule(name, function, **flags)
-        return CORE_RULES[name]
+        return CORE_RULES.add(name, CoreRule(name, function, **flags), function)
 
     return register

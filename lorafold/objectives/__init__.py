@@ -10,13 +10,6 @@ from lorafold.objectives._reconstruction import RECONSTRUCTIONS as RECONSTRUCTIO
 from lorafold.objectives._terms import QuadraticTerm as QuadraticTerm
 from lorafold.objectives._terms import SpectralTerm as SpectralTerm
 from lorafold.objectives._terms import Term as Term
-from lorafold.objectives.distances import chordal as chordal
-from lorafold.objectives.distances import cosine_products as cosine_products
-from lorafold.objectives.distances import geodesic as geodesic
-from lorafold.objectives.distances import largest_angle as largest_angle
-from lorafold.objectives.distances import phi as phi
-from lorafold.objectives.distances import procrustes as procrustes
 from lorafold.objectives.distances._registry import DISTANCES as DISTANCES
 from lorafold.objectives.distances._registry import Distance as Distance
-from lorafold.objectives.distances._registry import quadratic_distance as quadratic_distance
-from lorafold.objectives.distances._registry import spectral_distance as spectral_distance
+from lorafold.objectives.distances._registry import distance as distance

@@ -30,14 +30,12 @@ def build(
         problem: the adapters' updates.
         rank: r, the number of columns of U and V.
         subspace_weight, reconstruction_weight: >= 0.
-        distance: a key of `DISTANCES`.
+        distance: a name in `DISTANCES`.
         reconstruction: "mean" or "each".
         rescale: how much the norms of the updates count in "each", in [0, 1]; see `targets`.
         directions: which leading singular directions of ΔW_i make its point: "all" (numerical rank), a count
             >= 1, or an energy fraction in (0, 1).
     """
-    if distance not in DISTANCES:
-        raise LorafoldError(f"unknown distance {distance!r}", remedy=f"Choose one of {', '.join(sorted(DISTANCES))}.")
     check_directions(directions)
     matrices, constant = targets(problem, reconstruction, rescale)
     left, right, dims = _points(problem, directions)

@@ -14,6 +14,7 @@ import torch
 from lorafold.adapters import save
 from lorafold.adapters.metadata.header import signed
 from lorafold.common.errors import LorafoldError
+from lorafold.common.registry import located
 from lorafold.console.lines import tell
 from lorafold.console.tables import near
 from lorafold.runs.output import check_output, output_path
@@ -91,8 +92,9 @@ def rewrite(run: Run, job: OneJob, to: Rewriting) -> dict[str, Any]:
 def _config(job: OneJob, path: Path) -> dict[str, Any]:
     """Every setting as it counts, path and threads as they were in fact."""
     adapters = "demo" if job.adapters == "demo" else [str(path)]
+    settings = {key: located(value) for key, value in asdict(job.settings).items()}
     rest = {"output": job.output, "threads": torch.get_num_threads()}
-    return {"adapters": adapters, **asdict(job.settings), **rest}
+    return {"adapters": adapters, **settings, **rest}
 
 
 def listed(adapters: Any) -> Any:

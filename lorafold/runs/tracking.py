@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lorafold.common.errors import LorafoldError
+from lorafold.common.registry import Registry
 
 Track = Callable[[str, Mapping[str, Any]], None]  # (name of the run, content of metrics.json)
 
@@ -17,11 +18,22 @@ def find_tracker(name: str) -> Track:
     Raises:
         LorafoldError: an unknown name, a package that is not installed, or no place to write to.
     """
-    if name not in TRACKERS:
-        raise LorafoldError(f"unknown tracker {name!r}", remedy=f"Choose one of {', '.join(TRACKERS)}.")
     return TRACKERS[name]()
 
 
+TRACKERS: Registry[Callable[[], Track]] = Registry("tracker", "lorafold.trackers")
+
+
+def tracker(name: str) -> Callable[[Callable[[], Track]], Callable[[], Track]]:
+    """Register a function that makes the tracker `name` ready, or raises LorafoldError."""
+
+    def register(function: Callable[[], Track]) -> Callable[[], Track]:
+        return TRACKERS.add(name, function, function)
+
+    return register
+
+
+@tracker("mlflow")
 def _mlflow() -> Track:
     """MLflow, where MLFLOW_TRACKING_URI says: lorafold writes nowhere that nobody named."""
     if not os.environ.get("MLFLOW_TRACKING_URI"):
@@ -58,6 +70,3 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-TRACKERS: dict[str, Callable[[], Track]] = {"mlflow": _mlflow}

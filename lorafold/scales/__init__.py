@@ -1,8 +1,6 @@
 """Scales, one idea per file: how strong the merged adapter is, where the user gives no number."""
 
-from importlib import import_module
-from pkgutil import iter_modules
-
+from lorafold.common.registry import import_siblings
 from lorafold.scales._norms import of_a_sum as of_a_sum
 from lorafold.scales._registry import SCALES as SCALES
 from lorafold.scales._registry import Scale as Scale
@@ -11,5 +9,4 @@ from lorafold.scales._registry import joined as joined
 from lorafold.scales._registry import scale as scale
 from lorafold.scales._registry import sizes as sizes
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+import_siblings(__name__, __path__)

@@ -20,6 +20,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from lorafold.common.registry import Registry
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -84,14 +86,13 @@ class Scale:
         return self.function(sizes)
 
 
-SCALES: dict[str, Scale] = {}
+SCALES: Registry[Scale] = Registry("scale", "lorafold.scales")
 
 
 def scale(name: str, *, gives_norm: bool = False) -> Callable[[Callable[[Sizes], Tensor]], Scale]:
     """Register a function as the scale `name`; for the flag see `Scale`."""
 
     def register(function: Callable[[Sizes], Tensor]) -> Scale:
-        SCALES[name] = Scale(name, function, gives_norm)
-        return SCALES[name]
+        return SCALES.add(name, Scale(name, function, gives_norm), function)
 
     return register

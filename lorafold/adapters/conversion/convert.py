@@ -13,13 +13,6 @@ from lorafold.adapters.metadata.header import HASHES
 from lorafold.adapters.naming import ARCHITECTURES, Naming, hinted, namings, nearest, places
 from lorafold.common.errors import LorafoldError
 
-# What a format holds besides factors and scales.
-_HOLDS = {
-    "kohya": {"an additive tensor"},
-    "comfyui": {"an additive tensor"},
-    "diffusers": {"a LoRA bias"},
-    "peft": {"a LoRA bias", "an embedding", "a whole weight"},
-}
 # Entries about the bytes and the layout of the old file.
 _STALE = (*HASHES, METADATA_KEY)
 
@@ -38,21 +31,24 @@ def convert(adapter: Adapter, format: str) -> Adapter:
     Raises:
         LorafoldError: an unknown format or architecture, or something that the format cannot hold.
     """
-    if format not in FORMATS:
-        raise LorafoldError(f"format={format!r} is unknown", remedy=f"Choose one of {', '.join(FORMATS)}.")
-    candidates = [(naming, _style(format, naming)) for naming in namings(adapter.modules)]
+    form = FORMATS[format]
+    if form.style is None:
+        check_holds(adapter, form.name)
+        return adapter if adapter.format == form.name else replace(adapter, format=form.name, config={})
+    candidates = [(naming, _style(form.style, naming)) for naming in namings(adapter.modules)]
     names = tuple(adapter.modules)
     usual = any(targets(names, naming, style) == names for naming, style in candidates)
-    if adapter.format == format and (usual or not candidates):
+    if adapter.format == form.name and (usual or not candidates):
         return adapter
     if not candidates:
-        raise unknown_layer(adapter, f"cannot be renamed for {format}")
-    renewed = in_format(adapter, *choose(adapter, candidates), format)
+        raise unknown_layer(adapter, f"cannot be renamed for {form.name}")
+    renewed = in_format(adapter, *choose(adapter, candidates), form.name)
     return replace(renewed, metadata={k: v for k, v in adapter.metadata.items() if not k.startswith(_STALE)})
 
 
-def _style(format: str, naming: Naming) -> str:
-    return ARCHITECTURES[naming.architecture]().kohya if format == "kohya" else format
+def _style(style: str, naming: Naming) -> str:
+    """Of kohya's there are several, and each architecture has its own."""
+    return ARCHITECTURES[naming.architecture]().kohya if style == "kohya" else style
 
 
 def choose(adapter: Adapter, candidates: Sequence[tuple[Naming, str]]) -> tuple[Naming, str]:
@@ -86,9 +82,9 @@ def in_format(adapter: Adapter, naming: Naming, style: str, format: str) -> Adap
     check_holds(adapter, format)
     table = places(naming.architecture, naming.style)
     components = dict.fromkeys(table[name].component for name in adapter.modules)
-    if format == "peft" and len(components) > 1:
+    if FORMATS[format].one_model and len(components) > 1:
         raise LorafoldError(
-            f"holds layers of {', '.join(components)}, but a PEFT adapter is for one model",
+            f"holds layers of {', '.join(components)}, but an adapter of format {format} is for one model",
             path=adapter.path,
             key=next(name for name in adapter.modules if table[name].component == list(components)[1]),
             remedy="Convert to diffusers or kohya, which hold several.",
@@ -103,8 +99,8 @@ def check_holds(adapter: Adapter, format: str) -> None:
         contents += [("a LoRA bias", module.name)] if module.bias is not None else []
         contents += [("an embedding", module.name)] if module.kind == "embedding" else []
     for what, key in contents:
-        if what not in _HOLDS[format]:
-            able = " or ".join(name for name, held in _HOLDS.items() if what in held)
+        if what not in FORMATS[format].holds:
+            able = " or ".join(name for name, form in FORMATS.items() if what in form.holds)
             raise LorafoldError(
                 f"{what}, which a file of format {format} cannot hold",
                 path=adapter.path,

@@ -21,7 +21,7 @@ from lorafold.adapters.files.webui_hashes import with_hashes
 from lorafold.adapters.formats.diffusers_keys import ALPHA, DOWN, UP, split_parts
 from lorafold.adapters.formats.fold_scale import unscaled_tensors
 from lorafold.adapters.formats.refusals import unsupported
-from lorafold.adapters.formats.registry import register
+from lorafold.adapters.formats.registry import format
 from lorafold.adapters.module import Module
 from lorafold.common.errors import LorafoldError
 
@@ -60,7 +60,14 @@ def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
     write_tensors(path, tensors, with_hashes(tensors, adapter.metadata))
 
 
-@register("comfyui", detect=_detect, tensors=_tensors, write=_write)
+@format(
+    "comfyui",
+    detect=_detect,
+    tensors=_tensors,
+    write=_write,
+    holds=["an additive tensor"],
+    style="comfyui",
+)
 def read(file: TensorFile) -> Adapter:
     """The adapter in a file of such names.
 

@@ -23,7 +23,7 @@ from lorafold.adapters.formats.diffusers_keys import ALPHA, BIAS, DOWN, UP, is_d
 from lorafold.adapters.formats.fold_scale import unscaled_tensors
 from lorafold.adapters.formats.peft_config import Scaling
 from lorafold.adapters.formats.refusals import unsupported
-from lorafold.adapters.formats.registry import register
+from lorafold.adapters.formats.registry import format
 from lorafold.adapters.module import Module
 from lorafold.common.errors import LorafoldError
 
@@ -57,7 +57,14 @@ def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
     write_tensors(path, tensors, with_hashes(tensors, metadata))
 
 
-@register("diffusers", detect=_detect, tensors=_tensors, write=_write)
+@format(
+    "diffusers",
+    detect=_detect,
+    tensors=_tensors,
+    write=_write,
+    holds=["a LoRA bias"],
+    style="diffusers",
+)
 def read(file: TensorFile) -> Adapter:
     """The adapter in a file of diffusers names.
 

@@ -20,7 +20,7 @@ from lorafold.adapters.files.factor_pair import alpha_value, check_complete, con
 from lorafold.adapters.files.tensor_file import TensorFile, write_tensors
 from lorafold.adapters.files.webui_hashes import with_hashes
 from lorafold.adapters.formats.refusals import unsupported
-from lorafold.adapters.formats.registry import register
+from lorafold.adapters.formats.registry import format
 from lorafold.adapters.formats.split_qkv import split_pair
 from lorafold.adapters.module import Module
 from lorafold.adapters.parametrisations.dora import lycoris_magnitude
@@ -71,7 +71,14 @@ def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
     write_tensors(path, tensors, with_hashes(tensors, adapter.metadata))
 
 
-@register("kohya", detect=_detect, tensors=_tensors, write=_write)
+@format(
+    "kohya",
+    detect=_detect,
+    tensors=_tensors,
+    write=_write,
+    holds=["an additive tensor"],
+    style="kohya",
+)
 def read(file: TensorFile) -> Adapter:
     """The adapter in a file of kohya names.
 

@@ -24,7 +24,7 @@ from lorafold.adapters.files.tensor_file import TensorFile, storable, write_tens
 from lorafold.adapters.formats.peft_config import CONFIG_NAME, Scaling, load_config, scaling
 from lorafold.adapters.formats.peft_export import export_config
 from lorafold.adapters.formats.refusals import unsupported
-from lorafold.adapters.formats.registry import register
+from lorafold.adapters.formats.registry import format
 from lorafold.adapters.module import Module
 from lorafold.adapters.parametrisations.dora import peft_magnitude
 from lorafold.adapters.pending import Pending, sort_layers
@@ -78,7 +78,16 @@ def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
     write_tensors(path / TENSORS_NAME, tensors, {**adapter.metadata, "format": "pt"})
 
 
-@register("peft", detect=_detect, tensors=_tensors, write=_write, companions=(CONFIG_NAME,))
+@format(
+    "peft",
+    detect=_detect,
+    tensors=_tensors,
+    write=_write,
+    companions=(CONFIG_NAME,),
+    holds=["a LoRA bias", "an embedding", "a whole weight"],
+    style="peft",
+    one_model=True,
+)
 def read(file: TensorFile) -> Adapter:
     """The adapter in a file of PEFT names, with the adapter_config.json beside it.
 

@@ -1,10 +1,11 @@
-"""The formats: one frozen record each, entered by a decorator on the format's reader."""
+"""The registry of formats: one frozen record each, entered by a decorator on the format's reader."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from lorafold.adapters.files.foreign import recognised
 from lorafold.adapters.files.tensor_file import TensorFile
 from lorafold.adapters.formats.refusals import known_variant
 from lorafold.common.errors import LorafoldError
+from lorafold.common.registry import Registry
 
 Detect = Callable[[Collection[str]], bool]
 Read = Callable[[TensorFile], Adapter]
@@ -31,6 +33,9 @@ class Format:
         tensors: an adapter's tensors by the keys and in the shapes of this format; views where possible.
         write: puts an adapter, its tensors given, at a path that does not exist yet.
         companions: names of the files beside the tensors; with any, an adapter is a folder.
+        holds: of `CONTENTS`, what a file of this format has a place for beside factors and scales.
+        style: key of `STYLES`, how its modules are spelled; None: a conversion leaves their names as they are.
+        one_model: whether a file is for one model, not for all of a pipeline.
     """
 
     name: str
@@ -39,25 +44,28 @@ class Format:
     tensors: Tensors
     write: Write
     companions: tuple[str, ...] = ()
+    holds: Collection[str] = ()
+    style: str | None = None
+    one_model: bool = False
 
 
-FORMATS: dict[str, Format] = {}
+# What an adapter may have beside factors and scales, in the words of messages.
+CONTENTS = ("an additive tensor", "a LoRA bias", "an embedding", "a whole weight")
+FORMATS: Registry[Format] = Registry("format", "lorafold.formats")
 
 
-def register(
-    name: str, *, detect: Detect, tensors: Tensors, write: Write, companions: tuple[str, ...] = ()
-) -> Callable[[Read], Read]:
-    """Enter a format in `FORMATS`; decorates its reader. For the arguments see `Format`."""
+def format(name: str, *, detect: Detect, tensors: Tensors, write: Write, **flags: Any) -> Callable[[Read], Read]:
+    """Register a format by its reader; the arguments and flags are fields of `Format`."""
 
-    def enter(read: Read) -> Read:
-        FORMATS[name] = Format(name, detect, read, tensors, write, companions)
+    def register(read: Read) -> Read:
+        FORMATS.add(name, Format(name, detect, read, tensors, write, **flags), read)
         return read
 
-    return enter
+    return register
 
 
 def format_of(file: TensorFile) -> Format:
-    """The format that recognises the tensor names of `file`.
+    """The format that recognises the tensor names of `file`; those of other packages are asked after lorafold's own.
 
     Raises:
         LorafoldError: no format does.

@@ -15,13 +15,12 @@ from lorafold.adapters.formats.fingerprint import fingerprint
 from lorafold.adapters.metadata.header import signed
 from lorafold.commands.merge.page import try_merge_page
 from lorafold.commands.merge.table import not_converged, one_line, show
-from lorafold.common.options import choice
 from lorafold.console.lines import tell
 from lorafold.console.progress import progress_bar
 from lorafold.console.tables import near
 from lorafold.pipelines.merge.pipeline import MergeResult
 from lorafold.pipelines.merge.pipeline import merge as merge_adapters
-from lorafold.pipelines.merge.plan import make_plan
+from lorafold.pipelines.merge.plan import make_plan, resolved
 from lorafold.pipelines.merge.settings import Settings
 from lorafold.runs.evaluator import evaluate, find_evaluator
 from lorafold.runs.folders import clear, finished, sweep_up
@@ -108,7 +107,7 @@ def merge(run: Run, job: MergeJob) -> dict[str, Any]:
 def _config(job: MergeJob, paths: Sequence[Path]) -> dict[str, Any]:
     """Every setting as it counts: choices with all their options, strength, paths and threads as they were in fact."""
     settings = asdict(job.settings.with_strength(len(paths)))
-    groups = {name: choice(name, settings[name]) for name in ("objective", "manifold", "solver", "core")}
+    groups = {name: resolved(name, settings[name]) for name in ("objective", "manifold", "solver", "core")}
     adapters = "demo" if job.adapters == "demo" else [str(path) for path in paths]
     rest = {name: getattr(job, name) for name in ("output", "page", "evaluator", "tracker")}
     return {"adapters": adapters, **settings, **groups, **rest, "threads": torch.get_num_threads()}

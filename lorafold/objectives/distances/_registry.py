@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lorafold.common.registry import Registry
 from lorafold.objectives.distances._spectral import Bent, Profile, Second, evaluate_spectral, expand_spectral
 
 Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -42,33 +44,49 @@ class Distance:
     expand: Callable[[Tensor, Tensor], Bent] | None = None
 
 
-DISTANCES: dict[str, Distance] = {}
+DISTANCES: Registry[Distance] = Registry("distance", "lorafold.distances")
 
 
-def spectral_distance(name: str, *, shift: Stiffness, second: Second | None = None) -> Callable[[Profile], Profile]:
-    """Register a function of the principal cosines (see `Profile`), with its second derivative if it is a sum."""
+def distance(
+    name: str, *, quadratic: bool = False, shift: Stiffness | None = None, second: Second | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function as the distance `name`.
 
-    def register(profile: Profile) -> Profile:
-        expand = partial(expand_spectral, profile, second) if second else None
-        DISTANCES[name] = Distance(name, partial(evaluate_spectral, profile), shift=shift, expand=expand)
-        return profile
+    It is `profile(cos, real, rank)`, of the principal cosines, which returns δ and its derivative by each (`Profile`);
+    or with `quadratic` it is `stiffness(shared, rank)`, the numbers a of δ = a (min(r, k_i) - ‖O_i‖²).
 
-    return register
+    Args:
+        shift: see `Distance`; left out, a guess on the safe side: short steps. Of no concern if quadratic.
+        second: the second derivative by every cosine, where δ is a sum over them (`Second`): without it there are no
+            Newton steps. Of no concern if quadratic.
+    """
 
-
-def quadratic_distance(name: str) -> Callable[[Stiffness], Stiffness]:
-    """Register δ = a (min(r, k_i) - ‖O_i‖²) by its stiffness a; -δ is convex in O."""
-
-    def register(stiffness: Stiffness) -> Stiffness:
-        def evaluate(overlap: Tensor, dims: Tensor) -> tuple[Tensor, Tensor]:
-            shared = shared_dims(overlap, dims)
-            a = stiffness(shared, overlap.shape[-1])
-            return a * (shared - overlap.square().sum((-2, -1))), overlap * (-2 * a[..., None, None])
-
-        DISTANCES[name] = Distance(name, evaluate, stiffness)
-        return stiffness
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        entry = _quadratic(name, function) if quadratic else _spectral(name, function, shift, second)
+        DISTANCES.add(name, entry, function)
+        return function
 
     return register
+
+
+def _spectral(name: str, profile: Profile, shift: Stiffness | None, second: Second | None) -> Distance:
+    expand = partial(expand_spectral, profile, second) if second else None
+    return Distance(name, partial(evaluate_spectral, profile), shift=shift or _cautious, expand=expand)
+
+
+def _cautious(shared: Tensor, rank: int) -> Tensor:
+    return torch.ones_like(shared)
+
+
+def _quadratic(name: str, stiffness: Stiffness) -> Distance:
+    """-δ is convex in O, so that its shift is 0."""
+
+    def evaluate(overlap: Tensor, dims: Tensor) -> tuple[Tensor, Tensor]:
+        shared = shared_dims(overlap, dims)
+        a = stiffness(shared, overlap.shape[-1])
+        return a * (shared - overlap.square().sum((-2, -1))), overlap * (-2 * a[..., None, None])
+
+    return Distance(name, evaluate, stiffness)
 
 
 def shared_dims(overlap: Tensor, dims: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lorafold.objectives.distances._registry import quadratic_distance
+from lorafold.objectives.distances._registry import distance
 
 
-@quadratic_distance("chordal")
+@distance("chordal", quadratic=True)
 def chordal(shared: Tensor, rank: int) -> Tensor:
     """δ = Σ_j sin²θ_j / r = (min(r, k_i) - ‖U_iᵀU‖²) / r.
 

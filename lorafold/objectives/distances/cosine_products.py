@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lorafold.objectives.distances._angles import angle_and_ratio
-from lorafold.objectives.distances._registry import spectral_distance
+from lorafold.objectives.distances._registry import distance
 
 FLOOR = 0.01
 _LOG_RANGE = math.log((1 + FLOOR) / FLOOR)
@@ -39,7 +39,7 @@ def _second(cos: Tensor, real: Tensor, rank: int) -> Tensor:
     return 2 * (square - FLOOR) / (square + FLOOR).square() / count / _LOG_RANGE
 
 
-@spectral_distance("martin", shift=_shift, second=_second)
+@distance("martin", shift=_shift, second=_second)
 def martin(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """δ = -L / log((1 + ε)/ε): the squared Martin distance -log Π cos²θ_j per dimension, 1 where all are orthogonal.
 
@@ -49,7 +49,7 @@ def martin(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return -log / _LOG_RANGE, -slope / _LOG_RANGE
 
 
-@spectral_distance("binet_cauchy", shift=_shift)
+@distance("binet_cauchy", shift=_shift)
 def binet_cauchy(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """δ = (1 - exp L) (1 + ε): the squared Binet-Cauchy distance 1 - Π cos²θ_j, with the geometric mean of the cos².
 
@@ -60,7 +60,7 @@ def binet_cauchy(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return (1 - mean) * real.any(-1) * (1 + FLOOR), -slope * mean[..., None] * (1 + FLOOR)
 
 
-@spectral_distance("fubini_study", shift=_shift)
+@distance("fubini_study", shift=_shift)
 def fubini_study(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """δ = (arccos exp(L/2) / arccos √(ε / (1 + ε)))²: Fubini-Study, with the geometric mean of the cosines.
 

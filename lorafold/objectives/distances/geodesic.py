@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lorafold.objectives.distances._angles import angle_and_ratio
-from lorafold.objectives.distances._registry import spectral_distance
+from lorafold.objectives.distances._registry import distance
 
 RIGHT_ANGLE_SQUARED = math.pi**2 / 4
 # sin²θ below this is too small to divide by.
@@ -28,7 +28,7 @@ def _second(cos: Tensor, real: Tensor, rank: int) -> Tensor:
     return torch.where(sine.square() > _FLAT, curved, 1 / 3) * (2 / (rank * RIGHT_ANGLE_SQUARED))
 
 
-@spectral_distance("geodesic", shift=_shift, second=_second)
+@distance("geodesic", shift=_shift, second=_second)
 def geodesic(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """δ = Σ_j θ_j² / (r π²/4), over the min(r, k_i) principal angles; dδ/dcos_j = -2 θ_j / (sin θ_j r π²/4).
 

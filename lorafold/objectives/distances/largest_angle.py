@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lorafold.objectives.distances._angles import angle_and_ratio
-from lorafold.objectives.distances._registry import spectral_distance
+from lorafold.objectives.distances._registry import distance
 from lorafold.objectives.distances.geodesic import RIGHT_ANGLE_SQUARED
 
 ORDER = 8
@@ -35,7 +35,7 @@ def _shift(shared: Tensor, rank: int) -> Tensor:
     return torch.full_like(shared, 1 / RIGHT_ANGLE_SQUARED)
 
 
-@spectral_distance("asimov", shift=_shift)
+@distance("asimov", shift=_shift)
 def asimov(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """δ = (max_j θ_j)² / (π²/4), smoothed.  Ye & Lim 2016, Table 2."""
     angle, _ = angle_and_ratio(cos)
@@ -44,7 +44,7 @@ def asimov(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return mean / RIGHT_ANGLE_SQUARED, -slope / sin / RIGHT_ANGLE_SQUARED
 
 
-@spectral_distance("spectral", shift=_shift)
+@distance("spectral", shift=_shift)
 def spectral(cos: Tensor, real: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """δ = (2 sin(max_j θ_j / 2))² / 2 = 1 - cos max_j θ_j, smoothed.  Ye & Lim 2016, Table 2.
 

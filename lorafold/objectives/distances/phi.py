@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lorafold.objectives.distances._registry import quadratic_distance
+from lorafold.objectives.distances._registry import distance
 
 
-@quadratic_distance("phi")
+@distance("phi", quadratic=True)
 def phi(shared: Tensor, rank: int) -> Tensor:
     """δ = 1 - φ with φ = ‖U_iᵀU‖² / min(r, k_i).
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lorafold.objectives.distances._registry import spectral_distance
+from lorafold.objectives.distances._registry import distance
 
 
-@spectral_distance(
+@distance(
     "procrustes",
     shift=lambda shared, rank: torch.zeros_like(shared),
     second=lambda cos, real, rank: torch.zeros_like(cos),

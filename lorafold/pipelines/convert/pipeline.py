@@ -104,7 +104,7 @@ def check_convert(settings: ConvertSettings) -> str:
             f"format={settings.format}, expected one of {', '.join(FORMATS)}",
             remedy=f"For example format=diffusers.{suggest(str(settings.format), FORMATS)}",
         )
-    return settings.format
+    return FORMATS[settings.format].name
 
 
 def trace(before: Adapter, after: Adapter) -> tuple[Link, ...]:

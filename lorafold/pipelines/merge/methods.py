@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from lorafold.common.errors import LorafoldError, suggest
+from lorafold.common.errors import unknown
 from lorafold.common.options import CONF, choices
 from lorafold.pipelines.merge.settings import Settings
 
@@ -29,10 +29,7 @@ def method(name: str, **changes: Any) -> Settings:
         LorafoldError: no method of that name.
     """
     if name not in choices("method"):
-        known = choices("method")
-        raise LorafoldError(
-            f"unknown method {name!r}", remedy=f"Choose one of {', '.join(known)}.{suggest(name, known)}"
-        )
+        raise unknown("method", name, choices("method"))
     content: dict[str, Any] = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text(encoding="utf-8"))
     chosen = dict(map(_choice, content.pop("defaults")))
     for key, value in content.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 
 from lorafold.common.errors import LorafoldError, suggest
-from lorafold.common.options import check_options, choice
+from lorafold.common.options import check_options, choice, signature_defaults
+from lorafold.common.registry import Registry
 from lorafold.core_rules import CORE_RULES, CoreRule
 from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, build, check_directions
 from lorafold.pipelines.merge.block_weights import BlockWeights, read_block_weights
@@ -68,6 +70,29 @@ def make_plan(settings: Settings, count: int) -> Plan:
         dtype=_dtype(settings.dtype),
         seed=settings.seed,
     )
+
+
+def resolved(group: str, value: Any) -> dict[str, Any]:
+    """The name and all options of a choice, of lorafold's own things or of others'; see `choice`.
+
+    Args:
+        group: "objective", "manifold", "solver" or "core".
+        value: a name, or a mapping of `name` and any options.
+    """
+    return choice(group, value, *_OTHERS.get(group, ()))
+
+
+def _objective_defaults(distance: str) -> dict[str, Any]:
+    """Of an objective with a distance of other people's: what all objectives have in common."""
+    return {**choice("objective", "chordal"), "distance": distance}
+
+
+# By group: the registry, and the defaults of what is in it but has no file in conf/.
+_OTHERS: dict[str, tuple[Registry[Any], Callable[[str], dict[str, Any]]]] = {
+    "core": (CORE_RULES, lambda name: CORE_RULES[name].options()),
+    "objective": (DISTANCES, _objective_defaults),
+    "solver": (SOLVERS, lambda name: signature_defaults(SOLVERS[name], {"manifold"})),
+}
 
 
 def _rank(name: str, rank: Any) -> int | None:
@@ -129,8 +154,8 @@ def _objective(settings: Settings) -> Callable[..., Any]:
             raise LorafoldError(f"{name}={value}, expected >= 0", remedy="It is the weight of a term to minimise.")
     if not any(weights.values()):
         raise LorafoldError("subspace_weight and reconstruction_weight are both 0", remedy="Leave one above 0.")
-    options = choice("objective", settings.objective)
-    for option, known in (("distance", sorted(DISTANCES)), ("reconstruction", RECONSTRUCTIONS)):
+    options = resolved("objective", settings.objective)
+    for option, known in (("distance", DISTANCES), ("reconstruction", RECONSTRUCTIONS)):
         _known(f"objective.{option}", options[option], known)
     options = check_options(build, {**options, **weights})
     check_directions(options["directions"])
@@ -143,20 +168,18 @@ def _objective(settings: Settings) -> Callable[..., Any]:
 
 
 def _solver(settings: Settings) -> Callable[..., Any]:
-    options = choice("solver", settings.solver)
-    _known("solver", options["name"], SOLVERS)
+    options = resolved("solver", settings.solver)
     function = SOLVERS[options["name"]]
     solve = partial(function, **check_options(function, options))
     for option, value in solve.keywords.items():
-        if not (is_finite(value) and value >= 0):
+        if isinstance(value, float | int) and not (math.isfinite(value) and value >= 0):
             raise LorafoldError(f"solver.{option}={value!r}, expected a finite number >= 0", remedy="See conf/solver.")
-    name = choice("manifold", settings.manifold)["name"]
+    name = resolved("manifold", settings.manifold)["name"]
     return partial(solve, manifold=name) if "manifold" in signature(solve).parameters else solve
 
 
 def _core(core: Any, count: int) -> CoreRule:
-    options = choice("core", core)
-    _known("core", options["name"], CORE_RULES)
+    options = resolved("core", core)
     rule = CORE_RULES[options["name"]].bind(options)
     if rule.adapters not in (None, count):
         raise LorafoldError(
@@ -168,7 +191,8 @@ def _core(core: Any, count: int) -> CoreRule:
 
 def _known(what: str, name: Any, known: Any) -> None:
     if name not in known:
-        raise LorafoldError(f"{what}={name!r} is unknown", remedy=f"Choose one of {', '.join(known)}.")
+        remedy = f"Choose one of {', '.join(known)}.{suggest(str(name), known)}"
+        raise LorafoldError(f"{what}={name!r} is unknown", remedy=remedy)
 
 
 def _device(name: str) -> torch.device:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lorafold.common.defaults import INPUT_RANK
+from lorafold.common.registry import located
 
 # What keeps most of each adapter where no weights are given: found on validation data, see docs/quality.md.
 CHOSEN: Mapping[str, Any] = {"balance": 0.7, "scale": "mean_norm"}
@@ -54,6 +55,6 @@ class Settings:
         said = (self.weights, self.module_weights, self.block_weights, self.core) != (None, None, None, None)
         silent = not said and self.balance == self.scale == "auto" and count > 1
         chosen: Mapping[str, Any] = CHOSEN if silent else {"balance": False, "scale": 1.0}
-        given = {name: getattr(self, name) for name in chosen}
+        given = {name: located(getattr(self, name)) for name in chosen}
         strength = {name: chosen[name] if value == "auto" else value for name, value in given.items()}
         return replace(self, core="sum" if self.core is None else self.core, **strength)

@@ -195,7 +195,7 @@ WAN = "lora_unet_blocks_0_ffn_0"
 @pytest.mark.parametrize(
     ("adapter", "target", "problem"),
     [
-        (one(WAN, "kohya"), "onnx", "format='onnx' is unknown"),
+        (one(WAN, "kohya"), "onnx", "unknown format 'onnx'"),
         (one("lora_unet_foo", "kohya"), "diffusers", "x: lora_unet_foo: not a layer of any architecture known by name"),
         (
             Adapter("kohya", one(WAN, "kohya").modules | one("lora_unet_blocks_40_ffn_0", "kohya").modules),
