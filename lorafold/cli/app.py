@@ -187,10 +187,12 @@ def _run_hydra(name: str, argv: list[str]) -> None:
     import hydra
 
     from lorafold.cli.config import register
+    from lorafold.cli.plugins import with_homes
 
     register(name)
     # argparse, which Hydra asks, knows no settings on both sides of a flag.
-    sys.argv = [argv[0], *sorted(argv[1:], key=lambda word: word not in ("-m", "--multirun"))]
+    words = sorted(argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    sys.argv = [argv[0], *map(with_homes, words)]
     application = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(COMMANDS[name].task)
     with mistakes_in_one_line():
         application()

@@ -12,6 +12,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from lorafold.cli.plugins import register_plugins
 from lorafold.cli.ray_launcher import RayLauncher
 from lorafold.commands.align.config import AlignConfig
 from lorafold.commands.compare.config import CompareConfig
@@ -46,6 +47,7 @@ def register(command: str) -> None:
         OmegaConf.set_readonly(node, False)  # of a frozen dataclass: else neither YAML nor the command line change it
         store(name=f"{name}_schema", node=node)
     store(name="command", node={"hydra": {"job": {"name": command}}}, package="_global_")
+    register_plugins()
     # Hydra takes launchers from the package hydra_plugins only, and knows them by name: one of ours needs no package.
     Plugins.instance().class_name_to_class["hydra_plugins.lorafold.RayLauncher"] = RayLauncher
 
