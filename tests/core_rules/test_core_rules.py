@@ -50,7 +50,7 @@ def test_every_rule_has_a_file_of_options_and_one_of_its_own():
     assert sorted(CORE_RULES) == choices("core")
     files = {path.stem for path in Path(core_rules.__file__).parent.glob("[a-z]*.py")}
     for name, rule in CORE_RULES.items():
-        assert rule.name == name and f"_{name}" in files
+        assert rule.name == name and name in files
         assert rule.function.__module__ == f"lorafold.core_rules.{name}"
 
 

@@ -12,7 +12,7 @@ from lorafold.adapters import Adapter, Module, save
 from lorafold.adapters.conversion.convert import convert
 from lorafold.adapters.conversion.match import matched
 from lorafold.common.errors import LorafoldError
-from lorafold.pipelines.merge import pipeline as merge
+from lorafold.pipelines.merge.pipeline import merge
 from tests.adapters.samples import normal, update
 
 QKV = "lora_unet_double_blocks_0_img_attn_qkv"
