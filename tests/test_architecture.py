@@ -1,4 +1,4 @@
-"""The floors of `lorafold/`, as docs/architecture.md draws them, read from the import statements of every file.
+"""The floors of `lorafold/`, read from the import statements of every file, and docs/architecture.md, which draws them.
 
 That `import lorafold` and `lorafold --help` really load no torch is seen in processes of their own:
 `tests/trust/test_surroundings.py` and `tests/cli/test_app.py`.
@@ -7,6 +7,7 @@ That `import lorafold` and `lorafold --help` really load no torch is seen in pro
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -17,7 +18,8 @@ from typing import NamedTuple
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "lorafold"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "lorafold"
 
 # From top to bottom: a floor imports only from itself and from those below it, also inside functions.
 FLOORS = """
@@ -171,3 +173,29 @@ def test_the_way_to_a_help_text_imports_no_torch(pattern):
     light = [module for module in FILES if fnmatchcase(module, pattern)]
     assert light
     assert not {module: heavy for module in light if (heavy := loaded(module) & HEAVY)}
+
+
+@pytest.fixture(scope="module")
+def page():
+    path = ROOT / "docs" / "architecture.md"
+    if not path.exists():
+        pytest.skip("not a checkout")
+    return path.read_text("utf-8")
+
+
+def test_the_page_draws_these_floors(page):
+    assert re.findall(r"(?m)^\| `(\w+)/` \|", page) == FLOORS
+
+
+def test_the_page_names_what_exists(page):
+    """`file.py` and `file.py:name`, from `lorafold/` or from the top."""
+    places = re.findall(r"`(\w[\w/]*/\w+\.py)(?::(\w+))?`", page)
+    assert len(places) > 30
+    assert not [(path, name) for path, name in places if name not in names_in(path)]
+
+
+def names_in(path: str) -> set[str]:
+    """The functions and classes of a file, and "" for the file itself; nothing where there is none."""
+    file = next((place for place in (PACKAGE / path, ROOT / path) if place.is_file()), None)
+    tree = ast.parse(file.read_text("utf-8")).body if file else []
+    return {getattr(node, "name", "") for node in tree}
