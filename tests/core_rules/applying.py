@@ -26,7 +26,7 @@ def uniform(cores: Tensor) -> Tensor:
 
 
 def apply(
-    rule: CoreRule, cores: Tensor, weights: Tensor, noise: Tensor | None = None, *, turn: tuple[Tensor, Tensor] = ()
+    rule: CoreRule, cores: Tensor, weights: Tensor, noise: Tensor | None = None, *, turn: tuple[Tensor, ...] = ()
 ) -> Tensor:
     """The merged core of cores (b, N, r, r) and weights (b, N), whatever the rule takes besides.
 

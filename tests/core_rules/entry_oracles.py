@@ -27,14 +27,14 @@ def kept(matrix: np.ndarray, density: float) -> int:
 
 
 def total(updates: Matrices, weights: Sequence[float]) -> np.ndarray:
-    return sum(w * update for w, update in zip(weights, updates, strict=True))
+    return np.sum([w * update for w, update in zip(weights, updates, strict=True)], 0)
 
 
 def elected_mean(updates: Matrices, weights: Sequence[float], elect: str) -> np.ndarray:
     """Steps 2 and 3 of TIES, entry by entry."""
     out = np.zeros_like(updates[0])
     for place in np.ndindex(out.shape):
-        values = [update[place] for update in updates]
+        values = [float(update[place]) for update in updates]
         votes = [w * x for w, x in zip(weights, values, strict=True)] if elect == "weighted" else values
         if abs(sum(votes)) <= 1e-12 * sum(map(abs, votes)):
             continue

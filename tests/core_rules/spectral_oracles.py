@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import minimize  # type: ignore[import-untyped]
 
 Matrices = Sequence[np.ndarray]
 
@@ -65,14 +65,14 @@ def tsv(updates, weights, keep):
 
 
 def iso_c(updates, weights):
-    U, s, Vt = svd(sum(weighted(updates, weights)))
+    U, s, Vt = svd(np.sum(weighted(updates, weights), 0))
     return s.mean() * U @ Vt
 
 
 def iso_cts(updates, weights, common):
     """Algorithm 1 with the steps and roundings of the authors' code."""
     terms, T = weighted(updates, weights), len(updates)
-    U, s, Vt = svd(sum(terms))
+    U, s, Vt = svd(np.sum(terms, 0))
     size = len(s)
     specific = min(round((size - int(size * common)) / T), size // T) * T  # which theirs may exceed
     shared, each = size - specific, specific // T
@@ -102,7 +102,7 @@ def wudi(updates, weights, ridge):
     """As one least-squares problem for Wᵀ: rows X_i/‖X_i‖ with right sides X_iX_iᵀ/‖X_i‖, and the ridge."""
     terms, T, n = weighted(updates, weights), len(updates), updates[0].shape[1]
     rows = [term / np.linalg.norm(term) for term in terms] + [np.sqrt(ridge * T) * np.eye(n)]
-    right = [term @ term.T / np.linalg.norm(term) for term in terms] + [np.sqrt(ridge * T) * sum(terms).T]
+    right = [term @ term.T / np.linalg.norm(term) for term in terms] + [np.sqrt(ridge * T) * np.sum(terms, 0).T]
     return np.linalg.lstsq(np.concatenate(rows), np.concatenate(right), rcond=None)[0].T
 
 

@@ -24,9 +24,9 @@ if __name__ == "__main__":
 
 import torch
 
+from lorafold.commands.merge import run
 from lorafold.commands.merge.run import MergeJob
 from lorafold.pipelines.merge.settings import Settings
-from lorafold.runs import run
 from lorafold.runs.run import Run
 from tests.adapters.samples import kohya_file, kohya_pair, peft_folder, peft_pair
 
@@ -119,8 +119,8 @@ def _die_at(step: int) -> None:
     """SIGKILL before the step-th call of any function that changes the disk."""
     left = [step]
 
-    def deadly(function):  # type: ignore[no-untyped-def]
-        def call(*arguments, **options):  # type: ignore[no-untyped-def]
+    def deadly(function):
+        def call(*arguments, **options):
             left[0] -= 1
             if left[0] < 0:
                 os.kill(os.getpid(), signal.SIGKILL)

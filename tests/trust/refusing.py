@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ import lorafold
 from lorafold.common.errors import LorafoldError
 
 
-def refusal(path: Path, **options: object) -> LorafoldError:
+def refusal(path: Path, **options: Any) -> LorafoldError:
     """Of a merge; nothing appears beside the input."""
     before = sorted(path.parent.rglob("*"))
     with pytest.raises(LorafoldError) as caught:
