@@ -40,7 +40,7 @@ class Block(NamedTuple):
 def blocks() -> list[Block]:
     """Fenced ones and indented ones, but for the formulas."""
     result = []
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))):
         text = path.read_text(encoding="utf-8")
         fenced = re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", text)
         rest = re.sub(r"(?ms)^```.*?^```$", "", text)
