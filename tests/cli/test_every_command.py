@@ -154,7 +154,8 @@ def test_the_first_command_of_the_readme(tmp_path):
     assert "reading" in written and "36/36" in written
     left = screen(written)
     check(left, 80)
-    assert left.lines[0].startswith("36 modules, rank 32, chordal")
+    assert left.lines[0].startswith("the demo pair")
+    assert left.lines[1].startswith("36 modules, rank 32, chordal")
     assert left.lines[-1].startswith("merged adapter: outputs/merge/")
 
 

@@ -154,10 +154,17 @@ def test_the_factors_are_balanced_and_carry_no_scale():
 def test_progress_counts_the_modules_of_every_stage():
     seen = []
     lorafold.merge(few(), rank=4, progress=lambda *told: seen.append(told))
-    for stage in Stage:
+    for stage in (Stage.MERGE, Stage.LIFT):
         counts = [count for told, count, total in seen if told is stage and total == len(FEW)]
         assert counts[0] == 0 and counts[-1] == len(FEW) and counts == sorted(counts)
+    assert [*dict.fromkeys(stage for stage, *_ in seen)] == [Stage.MERGE, Stage.LIFT]
+
+
+def test_progress_tells_of_the_search_for_a_rank_that_keeps_more():
+    seen = []
+    lorafold.merge(few(), rank=1, weights=[1, 0.01], progress=lambda *told: seen.append(told))
     assert [*dict.fromkeys(stage for stage, *_ in seen)] == [*Stage]
+    assert seen[-1] == (Stage.OTHER_RANK, len(FEW), len(FEW))
 
 
 def test_settings_and_changes_are_the_same_thing():
