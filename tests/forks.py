@@ -129,7 +129,7 @@ def _serve() -> None:
     import torch._dynamo  # noqa: F401
     from hydra.core.plugins import Plugins
 
-    for name in ("config", "integrations.peft", "run_path", *(f"run_{name}" for name in COMMANDS if name != "merge")):
+    for name in ("cli.config", "integrations.peft", *(f"commands.{name}.run" for name in COMMANDS)):
         importlib.import_module(f"lorafold.{name}")
     Plugins.instance()  # looks for Hydra's plugins, as every command does
 
