@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lorafold import MergeResult
 from lorafold.adapters import Adapter, Module
-from lorafold.commands.merge.run import MergeJob, merge
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.commands.merge.config import MergeConfig
+from lorafold.commands.merge.run import merge
 from lorafold.runs.run import Run
 from tests import oracles
 from tests.builders import Source, changed, demo
@@ -55,7 +55,7 @@ def change(one: MergeResult, other: MergeResult) -> float:
 def run_metrics(**settings: Any) -> dict[str, Any]:
     """The content of `metrics.json` after a merge of the pair by the command, without its page."""
     with TemporaryDirectory() as folder:
-        return merge(Run(Path(folder), Path(folder), alone=False), MergeJob(Settings(**settings), page=False))
+        return merge(Run(Path(folder), Path(folder), alone=False), MergeConfig(**settings, page=False))
 
 
 def few() -> list[Adapter]:

@@ -19,7 +19,8 @@ import termios
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from lorafold.cli.app import COMMANDS, main
+from lorafold.cli.app import main
+from lorafold.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -112,7 +113,7 @@ def _become(request: dict[str, Any]) -> NoReturn:
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
         status = 1
     import logging
 
@@ -129,7 +130,12 @@ def _serve() -> None:
     import torch._dynamo  # noqa: F401
     from hydra.core.plugins import Plugins
 
-    for name in ("cli.config", "integrations.peft", *(f"commands.{name}.run" for name in COMMANDS)):
+    modules = (
+        "cli.config",
+        "integrations.peft",
+        *(f"commands.{command.function.partition(':')[0]}" for command in COMMANDS.values()),
+    )
+    for name in modules:
         importlib.import_module(f"lorafold.{name}")
     Plugins.instance()  # looks for Hydra's plugins, as every command does
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lorafold._version import __version__
 from lorafold.cli.arguments import plain_folders, quoted
 from lorafold.cli.exit_status import ends_as_programs_do, fail, mistakes_in_one_line, print_anywhere, reader_left
+from lorafold.commands import COMMANDS, Command
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.options import CONF
 from lorafold.runs.folders import ERROR, leave_error, threads_per_worker
@@ -30,133 +31,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Command(NamedTuple):
-    """A command: the task that Hydra calls with the settings of `conf/<command>.yaml`, and what it does."""
-
-    task: Callable[[DictConfig], Any]
-    summary: str
-
-
-def merge(config: DictConfig) -> Any:
-    """The task of `lorafold merge`: called once, or in a sweep once per combination, possibly in another process.
+def task(name: str, config: DictConfig) -> Any:
+    """What Hydra calls: once, or in a sweep once per combination, possibly in another process.
 
     Returns:
         What the sweeper is to minimise or maximise, if there is such a thing.
     """
     with _run_of_a_task() as run:
         from lorafold.cli.config import read
-        from lorafold.commands.merge.config import MergeConfig
-        from lorafold.commands.merge.path import follow_path
-        from lorafold.commands.merge.run import MergeJob
-        from lorafold.commands.merge.run import merge as run_merge
-        from lorafold.commands.merge.score import check_score, score_of
 
-        values = read(config, MergeConfig)
-        given = {field.name: getattr(values, field.name) for field in fields(MergeJob) if field.name != "settings"}
-        job = MergeJob(values.settings(), **given)
-        if values.path is not None:
-            return follow_path(run, job, values.path)
-        wanted = check_score(values.score, job.evaluator is not None)
-        return score_of(wanted, run_merge(run, job))
+        command = COMMANDS[name]
+        return command.run(run, read(config, command.config))
     return None  # a failed run of a sweep
-
-
-def compare(config: DictConfig) -> None:
-    """The task of `lorafold compare`."""
-    with _run_of_a_task() as run:
-        from lorafold.cli.config import read
-        from lorafold.commands.compare.config import CompareConfig
-        from lorafold.commands.compare.run import CompareJob
-        from lorafold.commands.compare.run import compare as run_compare
-
-        values = read(config, CompareConfig)
-        run_compare(run, CompareJob(values.settings(), values.adapters, values.page, values.threads))
-
-
-def align(config: DictConfig) -> None:
-    """The task of `lorafold align`."""
-    with _run_of_a_task() as run:
-        from lorafold.cli.config import read
-        from lorafold.commands.align.config import AlignConfig
-        from lorafold.commands.align.run import AlignJob
-        from lorafold.commands.align.run import align as run_align
-
-        values = read(config, AlignConfig)
-        run_align(run, AlignJob(values.settings(), values.adapters, values.threads))
-
-
-def inspect(config: DictConfig) -> None:
-    """The task of `lorafold inspect`."""
-    with _run_of_a_task() as run:
-        from lorafold.cli.config import read
-        from lorafold.commands.inspect.config import InspectConfig
-        from lorafold.commands.inspect.run import InspectJob
-        from lorafold.commands.inspect.run import inspect as run_inspect
-
-        values = read(config, InspectConfig)
-        run_inspect(run, InspectJob(values.adapters, values.csv, values.threads))
-
-
-def resize(config: DictConfig) -> None:
-    """The task of `lorafold resize`."""
-    with _run_of_a_task() as run:
-        from lorafold.cli.config import read
-        from lorafold.commands.resize.config import ResizeConfig
-        from lorafold.commands.resize.run import resize as run_resize
-        from lorafold.runs.one_adapter import OneJob
-
-        values = read(config, ResizeConfig)
-        run_resize(run, OneJob(values.settings(), values.adapters, values.output, values.overwrite, values.threads))
-
-
-def convert(config: DictConfig) -> None:
-    """The task of `lorafold convert`."""
-    with _run_of_a_task() as run:
-        from lorafold.cli.config import read
-        from lorafold.commands.convert.config import ConvertConfig
-        from lorafold.commands.convert.run import convert as run_convert
-        from lorafold.runs.one_adapter import OneJob
-
-        values = read(config, ConvertConfig)
-        run_convert(run, OneJob(values.settings(), values.adapters, values.output, values.overwrite, values.threads))
-
-
-def reproduce(config: DictConfig) -> None:
-    """The task of `lorafold reproduce`; a merge that comes out different ends the program with status 1."""
-    with _run_of_a_task() as run:
-        from lorafold.cli.config import read
-        from lorafold.commands.reproduce.config import ReproduceConfig
-        from lorafold.commands.reproduce.run import ReproduceJob
-        from lorafold.commands.reproduce.run import reproduce as run_reproduce
-
-        values = read(config, ReproduceConfig)
-        metrics = run_reproduce(run, ReproduceJob(values.run, values.tolerance, values.threads))
-        if metrics["summary"]["verdict"] == "different":
-            raise SystemExit(1)
-
-
-def report(config: DictConfig) -> None:
-    """The task of `lorafold report`."""
-    with _run_of_a_task() as run:
-        from lorafold.cli.config import read
-        from lorafold.commands.report.config import ReportConfig
-        from lorafold.commands.report.run import ReportJob
-        from lorafold.commands.report.run import report as run_report
-
-        values = read(config, ReportConfig)
-        run_report(run, ReportJob(values.runs, values.chosen))
-
-
-COMMANDS = {
-    "merge": Command(merge, "two or more LoRA adapters in, one out"),
-    "compare": Command(compare, "how much adapters overlap, layer by layer, beside chance"),
-    "align": Command(align, "rewrite adapters so that their factors match those of the first"),
-    "inspect": Command(inspect, "what is in an adapter: base model, ranks, norms, warnings"),
-    "resize": Command(resize, "the same adapter with lower ranks, each where it is needed"),
-    "convert": Command(convert, "the same adapter in another format"),
-    "reproduce": Command(reproduce, "an earlier merge again, and whether it comes out the same"),
-    "report": Command(report, "the runs of a sweep on one page: table, fronts, curves"),
-}
 
 
 def main() -> None:
@@ -173,14 +59,20 @@ def _answer(line: list[str]) -> None:
             print(f"lorafold {__version__}")
         case ["-sc" | "--shell_completion", *_] as arguments:
             _complete(arguments)
-        case ["reproduce", folder, *arguments] if "=" not in folder and not folder.startswith("-"):
-            _run_hydra("reproduce", ["lorafold reproduce", f"run={quoted(folder)}", *arguments])
-        case ["report", *arguments]:
-            _run_hydra("report", ["lorafold report", *plain_folders(arguments, "runs")])
         case [name, *arguments] if name in COMMANDS:
-            _run_hydra(name, [f"lorafold {name}", *arguments])
+            _run_hydra(name, [f"lorafold {name}", *_with_plain_words(COMMANDS[name], arguments)])
         case [name, *_]:
             fail(f"unknown command {name!r}.{suggest(name, COMMANDS)} The commands are: {', '.join(COMMANDS)}")
+
+
+def _with_plain_words(command: Command, arguments: list[str]) -> list[str]:
+    """The arguments with those that are no KEY=VALUE as such."""
+    if command.words:
+        return plain_folders(arguments, command.words)
+    match arguments:
+        case [word, *rest] if command.word and "=" not in word and not word.startswith("-"):
+            return [f"{command.word}={quoted(word)}", *rest]
+    return arguments
 
 
 def _run_hydra(name: str, argv: list[str]) -> None:
@@ -193,7 +85,7 @@ def _run_hydra(name: str, argv: list[str]) -> None:
     # argparse, which Hydra asks, knows no settings on both sides of a flag.
     words = sorted(argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     sys.argv = [argv[0], *map(with_homes, words)]
-    application = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(COMMANDS[name].task)
+    application = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(partial(task, name))
     with mistakes_in_one_line():
         application()
 

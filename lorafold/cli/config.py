@@ -14,36 +14,17 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from lorafold.cli.plugins import register_plugins
 from lorafold.cli.ray_launcher import RayLauncher
-from lorafold.commands.align.config import AlignConfig
-from lorafold.commands.compare.config import CompareConfig
-from lorafold.commands.convert.config import ConvertConfig
-from lorafold.commands.inspect.config import InspectConfig
-from lorafold.commands.merge.config import MergeConfig
-from lorafold.commands.report.config import ReportConfig
-from lorafold.commands.reproduce.config import ReproduceConfig
-from lorafold.commands.resize.config import ResizeConfig
+from lorafold.commands import COMMANDS
 from lorafold.common.errors import LorafoldError, suggest
 
 Config = TypeVar("Config")
 
 
-SCHEMAS: dict[str, type] = {  # by command
-    "merge": MergeConfig,
-    "compare": CompareConfig,
-    "align": AlignConfig,
-    "inspect": InspectConfig,
-    "resize": ResizeConfig,
-    "convert": ConvertConfig,
-    "reproduce": ReproduceConfig,
-    "report": ReportConfig,
-}
-
-
 def register(command: str) -> None:
     """Tell Hydra what `conf/*.yaml` refer to: the schema of each command, and the name of this one."""
     store = ConfigStore.instance().store
-    for name, schema in SCHEMAS.items():
-        node = OmegaConf.structured(schema)
+    for name, each in COMMANDS.items():
+        node = OmegaConf.structured(each.config)
         OmegaConf.set_readonly(node, False)  # of a frozen dataclass: else neither YAML nor the command line change it
         store(name=f"{name}_schema", node=node)
     store(name="command", node={"hydra": {"job": {"name": command}}}, package="_global_")

@@ -1,1 +1,72 @@
-"""The commands: what a run of each leaves in its folder, and what it says."""
+"""The commands of `lorafold`: what each is told, what it does, leaves and says.
+
+A command is a folder: `config.py` (its settings), `run.py` (what it does), `table.py`, `csv.py`, `page.py` (what it
+says and leaves); and an entry here. Free of torch and of Hydra.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lorafold.commands.align.config import AlignConfig
+from lorafold.commands.compare.config import CompareConfig
+from lorafold.commands.convert.config import ConvertConfig
+from lorafold.commands.inspect.config import InspectConfig
+from lorafold.commands.merge.config import MergeConfig
+from lorafold.commands.report.config import ReportConfig
+from lorafold.commands.reproduce.config import ReproduceConfig
+from lorafold.commands.resize.config import ResizeConfig
+
+if TYPE_CHECKING:
+    from lorafold.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Args:
+        summary: what it does, in a line.
+        config: a dataclass of its settings, the schema of `conf/NAME.yaml`.
+        function: `module:function`, called with the run and the settings; imported when it is called.
+        word: the setting for which a plain word of the command line stands, if any; `words`: for all plain words.
+        scored: whether the function returns what a sweeper is to minimise or maximise.
+    """
+
+    summary: str
+    config: type
+    function: str
+    word: str | None = None
+    words: str | None = None
+    scored: bool = False
+
+    def run(self, run: Run, config: Any) -> Any:
+        """Do it; returns what a sweeper is to look at, if anything."""
+        module, _, name = self.function.partition(":")
+        result = getattr(import_module(f"lorafold.commands.{module}"), name)(run, config)
+        return result if self.scored else None
+
+
+COMMANDS: dict[str, Command] = {
+    "merge": Command("two or more LoRA adapters in, one out", MergeConfig, "merge.task:merge_and_score", scored=True),
+    "compare": Command(
+        "how much adapters overlap, layer by layer, beside chance", CompareConfig, "compare.run:compare"
+    ),
+    "align": Command("rewrite adapters so that their factors match those of the first", AlignConfig, "align.run:align"),
+    "inspect": Command(
+        "what is in an adapter: base model, ranks, norms, warnings", InspectConfig, "inspect.run:inspect"
+    ),
+    "resize": Command("the same adapter with lower ranks, each where it is needed", ResizeConfig, "resize.run:resize"),
+    "convert": Command("the same adapter in another format", ConvertConfig, "convert.run:convert"),
+    "reproduce": Command(
+        "an earlier merge again, and whether it comes out the same",
+        ReproduceConfig,
+        "reproduce.run:reproduce_or_fail",
+        word="run",
+    ),
+    "report": Command(
+        "the runs of a sweep on one page: table, fronts, curves", ReportConfig, "report.run:report", words="runs"
+    ),
+}

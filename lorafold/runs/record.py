@@ -19,6 +19,7 @@ import yaml
 from lorafold._version import __version__
 from lorafold.adapters.files.atomic import write_text
 from lorafold.common.shell import command_line
+from lorafold.runs.run import Run
 
 _PACKAGES = ("torch", "geoopt", "safetensors", "numpy", "hydra-core")
 
@@ -44,6 +45,15 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": str(device),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "command_line": sys.orig_argv,
+    }
+
+
+def opening(command: str, run: Run, config: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """What the record of every command begins with: what was asked for, and where it ran."""
+    return {
+        "command": command,
+        "config": dict(config),
+        "environment": {**environment(device), "overrides": list(run.overrides)},
     }
 
 

@@ -43,6 +43,7 @@ def test_the_settings_of_a_merge():
             "score",
             "tracker",
             "resume",
+            "overwrite",
             "seed",
             "threads",
         ),

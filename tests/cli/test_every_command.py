@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lorafold.adapters import save
-from lorafold.cli.app import COMMANDS
+from lorafold.commands import COMMANDS
 from lorafold.common.options import choices
 from tests.builders import DEMO, random_adapter
 from tests.command_lines import environment
@@ -162,7 +162,7 @@ def test_the_first_command_of_the_readme(tmp_path):
 INTERRUPTED = """
 import sys
 from lorafold.cli.app import main
-from lorafold.commands.merge.run import merge_adapters
+from lorafold.pipelines.merge.pipeline import merge as merge_adapters
 def stop(*_):
     raise KeyboardInterrupt
 sys.modules[merge_adapters.__module__].map_pieces = stop

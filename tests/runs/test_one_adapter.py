@@ -13,15 +13,18 @@ from hydra import initialize_config_dir
 import lorafold
 from lorafold.adapters import load, save
 from lorafold.adapters.formats.fingerprint import fingerprint
-from lorafold.cli.config import SCHEMAS, read, register
+from lorafold.cli.config import read, register
+from lorafold.commands import COMMANDS
+from lorafold.commands.convert.config import ConvertConfig
 from lorafold.commands.convert.run import convert
-from lorafold.commands.inspect.run import InspectJob, inspect
+from lorafold.commands.inspect.config import InspectConfig
+from lorafold.commands.inspect.run import inspect
+from lorafold.commands.resize.config import ResizeConfig
 from lorafold.commands.resize.run import resize
 from lorafold.common.errors import LorafoldError
 from lorafold.common.options import CONF
 from lorafold.pipelines.convert.settings import ConvertSettings
 from lorafold.pipelines.resize.settings import ResizeSettings
-from lorafold.runs.one_adapter import OneJob
 from lorafold.runs.run import Run
 from tests.builders import DEMO, random_adapter
 from tests.builders import one_thread as one_thread
@@ -52,9 +55,9 @@ def left(folder):
 
 
 RUNS = {
-    "resize": (lambda run, **job: resize(run, OneJob(ResizeSettings(rank=2), **job)), "resized.safetensors"),
+    "resize": (lambda run, **job: resize(run, ResizeConfig(rank=2, **job)), "resized.safetensors"),
     "convert": (
-        lambda run, **job: convert(run, OneJob(ConvertSettings("diffusers"), **job)),
+        lambda run, **job: convert(run, ConvertConfig(format="diffusers", **job)),
         "converted.safetensors",
     ),
 }
@@ -127,7 +130,7 @@ def test_a_mistake_leaves_nothing(name, job, message, a, here, tmp_path):
 
 
 def test_an_inspection_leaves_one_file_and_a_table_if_wanted(a, here, capsys):
-    metrics = inspect(here, InspectJob([a, DEMO[0]], csv=True))
+    metrics = inspect(here, InspectConfig(adapters=[a, DEMO[0]], csv=True))
     assert left(here.folder) == ["inspect.json", "modules.csv"]
     assert json.loads((here.folder / "inspect.json").read_text()) == json.loads(json.dumps(metrics))
     assert [adapter["format"] for adapter in metrics["adapters"]] == ["kohya", "peft"]
@@ -142,7 +145,7 @@ def test_an_inspection_leaves_one_file_and_a_table_if_wanted(a, here, capsys):
 
 
 def test_an_inspection_by_default(a, here, capsys):
-    inspect(Run(here.folder, here.base, [], alone=False), InspectJob(a))
+    inspect(Run(here.folder, here.base, [], alone=False), InspectConfig(adapters=a))
     assert left(here.folder) == ["inspect.json"]
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith("0 warnings")
@@ -152,7 +155,7 @@ def test_words_of_a_file_cannot_steer_the_terminal(here, tmp_path, capsys):
     evil = {"modelspec.trigger_phrase": "\x1b[2Jgone\r\n[bold]", "ss_base_model_version": "\x1b[31mred"}
     adapter = random_adapter("kohya", SHAPES, 2)
     save(lorafold.Adapter("kohya", adapter.modules, metadata=evil), tmp_path / "a.safetensors")
-    inspect(here, InspectJob("a.safetensors"))
+    inspect(here, InspectConfig(adapters="a.safetensors"))
     printed = capsys.readouterr().out
     assert "\x1b" not in printed and "\r" not in printed
     assert "[2Jgone  [bold]" in printed
@@ -206,6 +209,6 @@ def test_the_settings(name, settings):
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         config = hydra_compose(name)
     assert set(config) == settings
-    values = read(config, SCHEMAS[name])
+    values = read(config, COMMANDS[name].config)
     if name != "inspect":
         assert values.settings() == {"resize": ResizeSettings, "convert": ConvertSettings}[name]()

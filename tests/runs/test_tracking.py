@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from lorafold.commands.merge.config import MergeConfig
+from lorafold.commands.merge.run import merge
 from lorafold.common.errors import LorafoldError
-from lorafold.pipelines.merge.settings import Settings
-from lorafold.runs import run
+from lorafold.runs import record_run
+from lorafold.runs.run import Run
 from lorafold.runs.tracking import find_tracker
 from tests import command_lines
 
@@ -43,8 +45,8 @@ def test_a_run_is_in_mlflow_with_its_settings_and_figures(tmp_path):
 @pytest.mark.parametrize(("overrides", "name"), [(["rank=3", "seed=1"], "rank=3 seed=1"), ([], "run")])
 def test_a_run_is_called_what_was_asked_for_or_as_its_folder(tmp_path, monkeypatch, overrides, name):
     logged = []
-    monkeypatch.setattr(run, "find_tracker", lambda tracker: lambda *entry: logged.append((tracker, *entry)))
+    monkeypatch.setattr(record_run, "find_tracker", lambda tracker: lambda *entry: logged.append((tracker, *entry)))
     (tmp_path / "run").mkdir()
-    job = run.MergeJob(Settings(rank=2, solver="alternating"), page=False, tracker="mlflow")
-    metrics = run.merge(run.Run(tmp_path / "run", tmp_path, overrides, alone=False), job)
+    config = MergeConfig(rank=2, solver="alternating", page=False, tracker="mlflow")
+    metrics = merge(Run(tmp_path / "run", tmp_path, overrides, alone=False), config)
     assert logged == [("mlflow", name, metrics)]

@@ -25,7 +25,7 @@ if __name__ == "__main__":
 import torch
 
 from lorafold.commands.merge import run
-from lorafold.commands.merge.run import MergeJob
+from lorafold.commands.merge.config import MergeConfig
 from lorafold.pipelines.merge.settings import Settings
 from lorafold.runs.run import Run
 from tests.adapters.samples import kohya_file, kohya_pair, peft_folder, peft_pair
@@ -61,7 +61,7 @@ class Scene:
     def merge(self) -> None:
         """In this process."""
         settings = Settings(rank=2, solver="alternating")
-        job = MergeJob(settings, self.adapters, output=str(self.target), overwrite=True, page=False)
+        job = MergeConfig(**vars(settings), adapters=self.adapters, output=str(self.target), overwrite=True, page=False)
         run.merge(Run(self.folder / "run", self.folder, alone=False), job)
 
     def killed(self, random: Random) -> str:

@@ -22,7 +22,7 @@ from lorafold.adapters import Adapter, load, save
 from lorafold.adapters.files.atomic import staged
 from lorafold.adapters.formats.registry import FORMATS
 from lorafold.adapters.save import _check_kind, check_not_input
-from lorafold.commands.merge.run import MergeJob
+from lorafold.commands.merge.config import MergeConfig
 from lorafold.common.errors import LorafoldError
 from lorafold.pipelines.merge.settings import Settings
 from lorafold.runs import run
@@ -38,7 +38,7 @@ SETTINGS = Settings(rank=2, solver="alternating")
 
 def merge(folder: Path, adapters: list[str], output: Path, **options: Any) -> dict[str, Any]:
     (folder / "run").mkdir(exist_ok=True)
-    job = MergeJob(SETTINGS, adapters, output=str(output), **{"page": False, **options})
+    job = MergeConfig(**vars(SETTINGS), adapters=adapters, output=str(output), **{"page": False, **options})
     return run.merge(Run(folder / "run", folder, alone=False), job)
 
 

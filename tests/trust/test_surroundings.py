@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lorafold.commands.merge.run import MergeJob
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.commands.merge.config import MergeConfig
 from lorafold.runs import run
 from lorafold.runs.run import Run
 from tests import command_lines
@@ -114,7 +113,7 @@ def test_a_merged_file_names_no_folder_of_the_machine(tmp_path: Path, monkeypatc
     secret.mkdir()
     files = [str(kohya_file(secret / f"{name}.safetensors", kohya_pair())) for name in "ab"]
     (secret / "run").mkdir()
-    job = MergeJob(Settings(rank=2, solver="alternating"), files, page=True)
+    job = MergeConfig(rank=2, solver="alternating", adapters=files, page=True)
     metrics = run.merge(Run(secret / "run", secret, alone=False), job)
     written = Path(metrics["output"]["path"]).read_bytes()
     page = (secret / "run" / "overlap.html").read_bytes()

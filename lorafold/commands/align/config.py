@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
+from lorafold.common.settings import part_of
 from lorafold.pipelines.align.settings import AlignSettings
 
 
@@ -17,4 +18,4 @@ class AlignConfig(AlignSettings):
 
     def settings(self) -> AlignSettings:
         """What `lorafold.align` takes."""
-        return AlignSettings(**{field.name: getattr(self, field.name) for field in fields(AlignSettings)})
+        return part_of(self, AlignSettings)

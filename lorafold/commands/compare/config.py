@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
+from lorafold.common.settings import part_of
 from lorafold.pipelines.compare.settings import CompareSettings
 
 
@@ -18,4 +19,4 @@ class CompareConfig(CompareSettings):
 
     def settings(self) -> CompareSettings:
         """What `lorafold.compare` takes."""
-        return CompareSettings(**{field.name: getattr(self, field.name) for field in fields(CompareSettings)})
+        return part_of(self, CompareSettings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lorafold.common.settings import part_of
 from lorafold.pipelines.convert.settings import ConvertSettings
 
 
@@ -19,4 +20,4 @@ class ConvertConfig(ConvertSettings):
 
     def settings(self) -> ConvertSettings:
         """What `lorafold.convert` takes."""
-        return ConvertSettings(self.format, self.base, self.input_rank)
+        return part_of(self, ConvertSettings)

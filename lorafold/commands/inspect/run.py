@@ -1,43 +1,28 @@
-"""One run of `lorafold inspect`: what it leaves, and what it tells. Free of Hydra, as `lorafold.runs.run` is."""
+"""One run of `lorafold inspect`: `inspect.json`, and `modules.csv` if wanted."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from lorafold.commands.inspect.config import InspectConfig
 from lorafold.commands.inspect.csv import write_csv
 from lorafold.commands.inspect.table import one_line, show
 from lorafold.console.lines import tell
 from lorafold.console.tables import near
 from lorafold.pipelines.inspect.pipeline import inspect as inspect_adapter
-from lorafold.runs.one_adapter import listed
-from lorafold.runs.record import write_json
-from lorafold.runs.run import Run, adapter_paths, cpu_threads, hashed, opening, with_fingerprints
+from lorafold.runs.inputs import hashed, one_or_more, with_fingerprints
+from lorafold.runs.record import opening, write_json
+from lorafold.runs.run import Run, cpu_threads
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class InspectJob:
-    """What to look at.
-
-    Args:
-        adapters: a path, or a list of paths, or "demo": the pair that lorafold ships.
-        csv: whether to write `modules.csv`.
-        threads: of the CPU; None: leave them as they are.
-    """
-
-    adapters: Any = "demo"
-    csv: bool = False
-    threads: int | None = None
-
-
-def inspect(run: Run, job: InspectJob) -> dict[str, Any]:
-    """Look at each adapter, write `inspect.json` and, if wanted, `modules.csv`, and print a table for each.
+def inspect(run: Run, config: InspectConfig) -> dict[str, Any]:
+    """Look at each adapter, write what there is to know, and print a table for each.
 
     Returns:
         The content of `inspect.json`.
@@ -45,13 +30,13 @@ def inspect(run: Run, job: InspectJob) -> dict[str, Any]:
     Raises:
         LorafoldError: a file that cannot be read; nothing is written then.
     """
-    paths = adapter_paths(listed(job.adapters), run.base)
-    with cpu_threads(job.threads):
-        config = {"adapters": [str(path) for path in paths], "csv": job.csv, "threads": torch.get_num_threads()}
-        metrics = opening("inspect", run, config, torch.device("cpu"))
-        found, hashes = with_fingerprints(paths, lambda: [inspect_adapter(path).metrics() for path in paths])
-    metrics["adapters"] = hashed(found, hashes)
-    if job.csv:
+    paths = one_or_more(config.adapters, run.base)
+    with cpu_threads(config.threads):
+        settings = {"adapters": [*map(str, paths)], "csv": config.csv, "threads": torch.get_num_threads()}
+        metrics = opening("inspect", run, settings, torch.device("cpu"))
+        adapters, hashes = with_fingerprints(paths, lambda: [inspect_adapter(path).metrics() for path in paths])
+    metrics["adapters"] = hashed(adapters, hashes)
+    if config.csv:
         write_csv(run.folder / "modules.csv", metrics["adapters"])
     write_json(run.folder / "inspect.json", metrics)
     _tell(run, metrics)
@@ -63,10 +48,6 @@ def _tell(run: Run, metrics: Mapping[str, Any]) -> None:
         log.info("%s", one_line(adapter))
         for warning in adapter["warnings"]:
             log.info("%s: %s", adapter["path"], warning)
+        show(adapter) if run.alone else tell(one_line(adapter))
     if run.alone:
-        for adapter in metrics["adapters"]:
-            show(adapter)
         tell(f"everything else: {near(str(run.folder))}/inspect.json")
-    else:
-        for adapter in metrics["adapters"]:
-            tell(one_line(adapter))

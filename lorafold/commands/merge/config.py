@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
+from lorafold.common.settings import part_of
 from lorafold.pipelines.merge.settings import Settings
 
 
@@ -25,4 +26,4 @@ class MergeConfig(Settings):
 
     def settings(self) -> Settings:
         """What `lorafold.merge` takes."""
-        return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
+        return part_of(self, Settings)

@@ -12,33 +12,34 @@ from rich import box
 from rich.table import Table
 
 from lorafold.adapters.files.atomic import write_text
-from lorafold.commands.merge.run import MergeJob, merge
+from lorafold.commands.merge.config import MergeConfig
+from lorafold.commands.merge.run import merge
 from lorafold.common.errors import LorafoldError
 from lorafold.console.console import Console
 from lorafold.console.lines import say
 from lorafold.console.tables import near
+from lorafold.runs.inputs import adapter_paths
 from lorafold.runs.record import write_resolved
-from lorafold.runs.run import Run, adapter_paths
+from lorafold.runs.run import Run
 
 Point = dict[str, float | int | None]  # a row of path.csv
 
 
-def follow_path(run: Run, job: MergeJob, count: int) -> list[Point]:
-    """Merge with the weights (1 - t, t) for `count` values of t from 0 to 1, each as a run in a folder `t0.300`.
+def follow_path(run: Run, config: MergeConfig) -> list[Point]:
+    """Merge with the weights (1 - t, t) for `path` values of t from 0 to 1, each as a run in a folder `t0.300`.
 
     With core=sum and reconstruction=mean the ends are the best approximations of the inputs of the chosen rank.
     `path.csv` says along t how much the merged subspaces overlap with those of either adapter, and what they keep.
 
     Args:
         run: the folders of the points lie in its folder.
-        job: weights and output are not for it to choose; no pages are written.
-        count: of points, at least 2.
+        config: weights and output are not for it to choose; no pages are written.
 
     Raises:
         LorafoldError: as `lorafold.commands.merge.run.merge`; fewer than two points, or not two adapters.
     """
-    run.announce(job.adapters)
-    _check(run, job, count)
+    count = _checked(run, config)
+    run.announce(config.adapters)
     points, metrics = [], {}
     for step in range(count):
         t = step / (count - 1)
@@ -46,7 +47,7 @@ def follow_path(run: Run, job: MergeJob, count: int) -> list[Point]:
         folder = run.folder / f"t{t:.3f}"
         folder.mkdir(exist_ok=True)
         here = replace(run, folder=folder, overrides=[f"weights=[{weights[0]:.4g},{weights[1]:.4g}]"], alone=False)
-        metrics = merge(here, replace(job, settings=replace(job.settings, weights=weights), page=False))
+        metrics = merge(here, replace(config, weights=weights, page=False))
         points.append(_point(t, metrics["summary"]))
     write_text(run.folder / "path.csv", _csv(points))
     write_resolved(run.folder / "resolved.yaml", "merge", {**metrics["config"], "weights": None, "path": count})
@@ -55,15 +56,18 @@ def follow_path(run: Run, job: MergeJob, count: int) -> list[Point]:
     return points
 
 
-def _check(run: Run, job: MergeJob, count: int) -> None:
+def _checked(run: Run, config: MergeConfig) -> int:
+    """The number of points."""
+    count = config.path or 0
     if not 2 <= count <= 1001:
         raise LorafoldError(f"path={count}, expected 2 to 1001 points", remedy="For example path=11.")
-    adapters = len(adapter_paths(job.adapters, run.base))
+    adapters = len(adapter_paths(config.adapters, run.base))
     if adapters != 2:
         raise LorafoldError(f"path={count} with {adapters} adapters, expected 2", remedy="It leads from one to one.")
-    for name, value in (("weights", job.settings.weights), ("output", job.output)):
+    for name, value in (("weights", config.weights), ("output", config.output)):
         if value is not None:
             raise LorafoldError(f"path={count} and {name}={value!r}", remedy=f"Along a path, leave out {name}.")
+    return count
 
 
 def _point(t: float, summary: Mapping[str, Any]) -> Point:

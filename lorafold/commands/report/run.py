@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorafold.commands.report.config import ReportConfig
 from lorafold.commands.report.csv import write_csv
 from lorafold.commands.report.page import write_figures, write_page
 from lorafold.commands.report.sweep import Sweep, read_sweep
@@ -20,27 +20,14 @@ from lorafold.runs.run import Run
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ReportJob:
-    """What to report on.
-
-    Args:
-        runs: folders that hold runs, at any depth; or one of them.
-        chosen: the run to begin with, by its name in the table or its folder; None: whose worst adapter keeps most.
-    """
-
-    runs: Any
-    chosen: str | None = None
-
-
-def report(run: Run, job: ReportJob) -> Sweep:
+def report(run: Run, config: ReportConfig) -> Sweep:
     """Read the runs and write `report.html`, `report.csv` and `figures/`.
 
     Raises:
         LorafoldError: no such folder, or no run in it.
     """
-    sweep = read_sweep([run.base / Path(folder).expanduser() for folder in _listed(job.runs)])
-    chosen = choose(sweep, job.chosen)
+    sweep = read_sweep([run.base / Path(folder).expanduser() for folder in _listed(config.runs)])
+    chosen = choose(sweep, config.chosen)
     page, table = run.folder / "report.html", run.folder / "report.csv"
     write_csv(table, sweep)
     write_figures(run.folder / "figures", sweep, chosen)

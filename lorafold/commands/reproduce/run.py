@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import yaml
 
 from lorafold.adapters import load
 from lorafold.adapters.formats.fingerprint import fingerprint
-from lorafold.commands.merge.run import MergeJob, merge
+from lorafold.commands.merge.config import MergeConfig
+from lorafold.commands.merge.run import merge
+from lorafold.commands.reproduce.config import ReproduceConfig
 from lorafold.common.errors import LorafoldError
 from lorafold.console.lines import tell
 from lorafold.console.tables import near
@@ -35,22 +37,7 @@ _MEANING = {
 }
 
 
-@dataclass(frozen=True)
-class ReproduceJob:
-    """What to repeat.
-
-    Args:
-        run: the folder that `lorafold merge` left.
-        tolerance: largest relative difference of an update, and largest angle in radians, that still count as equal.
-        threads: of the CPU; None: as many as then.
-    """
-
-    run: str | None
-    tolerance: float = 1e-3
-    threads: int | None = None
-
-
-def reproduce(run: Run, job: ReproduceJob) -> dict[str, Any]:
+def reproduce(run: Run, config: ReproduceConfig) -> dict[str, Any]:
     """Merge again with the settings in `resolved.yaml`, into the folder `again`, and compare the adapters.
 
     Returns:
@@ -59,25 +46,25 @@ def reproduce(run: Run, job: ReproduceJob) -> dict[str, Any]:
     Raises:
         LorafoldError: no finished merge there, or its inputs have changed since; nothing is merged then.
     """
-    if not job.tolerance >= 0:
-        raise LorafoldError(f"tolerance={job.tolerance}, expected >= 0", remedy="For example tolerance=1e-3.")
-    if job.run is None:
+    if not config.tolerance >= 0:
+        raise LorafoldError(f"tolerance={config.tolerance}, expected >= 0", remedy="For example tolerance=1e-3.")
+    if config.run is None:
         raise LorafoldError("run=null, expected a folder", remedy="Write lorafold reproduce FOLDER.")
-    folder = run.base / Path(job.run).expanduser()
+    folder = run.base / Path(config.run).expanduser()
     then = _record(folder)
     _check_inputs(then)
     merged = load(_adapter_of(folder, then))
-    now = merge(_here(run), _job(folder, job.threads))
+    now = merge(_here(run), _merge_of(folder, config.threads))
     modules = agreements(merged, load(now["output"]["path"]))
     summary = {
-        "verdict": verdict(modules, job.tolerance),
+        "verdict": verdict(modules, config.tolerance),
         "angle": max(module.angle for module in modules),
         "difference": max(module.difference for module in modules),
         "modules": len(modules),
     }
     metrics = {
         "command": "reproduce",
-        "config": {**asdict(job), "run": str(folder)},
+        "config": {**asdict(config), "run": str(folder)},
         **{key: now[key] for key in ("environment", "inputs", "output")},
         "changes": _changes(then["environment"], now["environment"]),
         "summary": summary,
@@ -86,6 +73,12 @@ def reproduce(run: Run, job: ReproduceJob) -> dict[str, Any]:
     write_json(run.folder / METRICS, metrics)
     _tell(metrics)
     return metrics
+
+
+def reproduce_or_fail(run: Run, config: ReproduceConfig) -> None:
+    """The same as a command: a merge that comes out different ends the program with status 1."""
+    if reproduce(run, config)["summary"]["verdict"] == "different":
+        raise SystemExit(1)
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -117,7 +110,7 @@ def _adapter_of(folder: Path, record: Mapping[str, Any]) -> Path:
     return written if written.exists() else folder / written.name
 
 
-def _job(folder: Path, threads: int | None) -> MergeJob:
+def _merge_of(folder: Path, threads: int | None) -> MergeConfig:
     """As `resolved.yaml` says; what younger versions know in addition has its default."""
     path = folder / "resolved.yaml"
     try:
@@ -125,8 +118,9 @@ def _job(folder: Path, threads: int | None) -> MergeJob:
     except (OSError, yaml.YAMLError) as error:
         raise LorafoldError(f"unreadable ({error})", path=path, remedy="Give the folder of a finished run.") from None
     known = {field.name for field in fields(Settings)}
-    settings = Settings(**{key: value for key, value in values.items() if key in known})
-    return MergeJob(settings, values["adapters"], page=False, threads=threads or values["threads"])
+    settings = {key: value for key, value in values.items() if key in known}
+    threads = threads or values["threads"]
+    return MergeConfig(**settings, adapters=values["adapters"], page=False, threads=threads)
 
 
 def _here(run: Run) -> Run:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
+from lorafold.common.settings import part_of
 from lorafold.pipelines.resize.settings import ResizeSettings
 
 
@@ -19,4 +20,4 @@ class ResizeConfig(ResizeSettings):
 
     def settings(self) -> ResizeSettings:
         """What `lorafold.resize` takes."""
-        return ResizeSettings(**{field.name: getattr(self, field.name) for field in fields(ResizeSettings)})
+        return part_of(self, ResizeSettings)

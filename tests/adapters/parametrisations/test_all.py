@@ -12,11 +12,12 @@ from torch import Tensor
 
 import lorafold
 from lorafold.adapters import load
-from lorafold.commands.align.run import AlignJob, align
-from lorafold.commands.compare.run import CompareJob, compare
-from lorafold.commands.merge.run import MergeJob, merge
-from lorafold.pipelines.align.settings import AlignSettings
-from lorafold.pipelines.compare.settings import CompareSettings
+from lorafold.commands.align.config import AlignConfig
+from lorafold.commands.align.run import align
+from lorafold.commands.compare.config import CompareConfig
+from lorafold.commands.compare.run import compare
+from lorafold.commands.merge.config import MergeConfig
+from lorafold.commands.merge.run import merge
 from lorafold.pipelines.merge.settings import Settings
 from lorafold.runs.run import Run
 from tests.adapters.samples import kohya_file, kohya_pair, normal, update
@@ -77,7 +78,7 @@ def test_the_merge_is_the_sum_of_the_updates(folder: Path, other: str) -> None:
 
 def test_the_command_reads_the_base_from_where_the_user_stands(folder: Path) -> None:
     settings = Settings(weights="mean", rank="max", subspace_weight=0.0, base="model", input_rank=64)
-    merge(run(folder), MergeJob(settings, ["lora.safetensors", "dora.safetensors"], page=False))
+    merge(run(folder), MergeConfig(**vars(settings), adapters=["lora.safetensors", "dora.safetensors"], page=False))
     found = load(folder / "run" / "merged.safetensors").modules[N]
     expected = (dense("lora") + dense("dora")) / 2
     torch.testing.assert_close(update(found), expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
@@ -88,7 +89,7 @@ def test_the_command_reads_the_base_from_where_the_user_stands(folder: Path) -> 
 def test_the_base_is_never_overwritten(folder: Path) -> None:
     base = str(kohya_file(folder / "base.safetensors", BASE))
     before = Path(base).read_bytes()
-    job = MergeJob(Settings(base=base), ["lora.safetensors", "dora.safetensors"], output=base, page=False)
+    job = MergeConfig(base=base, adapters=["lora.safetensors", "dora.safetensors"], output=base, page=False)
     with pytest.raises(lorafold.LorafoldError, match="must not be overwritten"):
         merge(run(folder), job)
     assert Path(base).read_bytes() == before
@@ -96,9 +97,9 @@ def test_the_base_is_never_overwritten(folder: Path) -> None:
 
 def test_compare_and_align_read_them_too(folder: Path) -> None:
     names = [f"{kind}.safetensors" for kind in ("lora", "loha", "lokr", "dora", "whole")]
-    found = compare(run(folder), CompareJob(CompareSettings(base="model"), names, page=False))
+    found = compare(run(folder), CompareConfig(base="model", adapters=names, page=False))
     assert [entry["modules"] for entry in found["inputs"]] == [1] * 5
-    align(run(folder), AlignJob(AlignSettings(base="model"), names))
+    align(run(folder), AlignConfig(base="model", adapters=names))
     for number, kind in enumerate(("lora", "loha", "lokr", "dora", "whole"), 1):
         written = load(folder / "run" / f"aligned_{number}.safetensors").modules[N]
         size = float(dense(kind).abs().max())

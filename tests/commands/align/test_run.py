@@ -16,7 +16,7 @@ from lorafold.adapters import load, save
 from lorafold.adapters.formats.fingerprint import fingerprint
 from lorafold.cli.config import read, register
 from lorafold.commands.align.config import AlignConfig
-from lorafold.commands.align.run import AlignJob, align
+from lorafold.commands.align.run import align
 from lorafold.common.errors import LorafoldError
 from lorafold.common.options import CONF
 from lorafold.pipelines.align.settings import AlignSettings
@@ -55,7 +55,7 @@ def left(folder):
 )
 def test_a_run_leaves_adapters_metrics_and_settings(settings, files, trio, here, tmp_path, capsys):
     """Of the first adapter nothing, unless its rank is lower than that of another one."""
-    metrics = align(here, AlignJob(settings, trio))
+    metrics = align(here, AlignConfig(**vars(settings), adapters=trio))
     assert left(here.folder) == files
     assert json.loads((here.folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert set(metrics) == {"command", "config", "environment", "inputs", "outputs", "summary", "modules"}
@@ -69,7 +69,7 @@ def test_a_run_leaves_adapters_metrics_and_settings(settings, files, trio, here,
 
 
 def test_the_files_hold_what_was_aligned(trio, here, tmp_path):
-    align(here, AlignJob(AlignSettings(), trio))
+    align(here, AlignConfig(adapters=trio))
     for name, aligned in zip(trio, FILES, strict=False):
         before, after = load(tmp_path / name), load(here.folder / aligned)
         for module in SHAPES:
@@ -78,7 +78,7 @@ def test_the_files_hold_what_was_aligned(trio, here, tmp_path):
 
 
 def test_the_files_say_how_they_were_made(trio, here, tmp_path):
-    metrics = align(here, AlignJob(AlignSettings(group="general"), trio))
+    metrics = align(here, AlignConfig(group="general", adapters=trio))
     hashes = [fingerprint(tmp_path / name) for name in trio]
     for number, (name, aligned) in enumerate(zip(trio, FILES, strict=False)):
         entry = json.loads(load(here.folder / aligned).metadata["lorafold"])
@@ -88,14 +88,14 @@ def test_the_files_say_how_they_were_made(trio, here, tmp_path):
 
 
 def test_folders_stay_folders(here):
-    metrics = align(here, AlignJob(AlignSettings()))
+    metrics = align(here, AlignConfig())
     assert left(here.folder) == ["aligned_2", "metrics.json", "resolved.yaml"]
     assert metrics["config"]["adapters"] == "demo"
     assert load(here.folder / "aligned_2").config["r"] == 24
 
 
 def test_a_run_of_a_sweep_says_one_line(trio, here, capsys):
-    align(Run(here.folder, here.base, ["mode=gauge"], alone=False), AlignJob(AlignSettings(), trio[:2]))
+    align(Run(here.folder, here.base, ["mode=gauge"], alone=False), AlignConfig(adapters=trio[:2]))
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("mode=gauge: #1 #2 averaging error ") and line.endswith(str(here.folder))
 
@@ -103,7 +103,7 @@ def test_a_run_of_a_sweep_says_one_line(trio, here, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"settings": AlignSettings(mode="guage")}, "gauge"),
+        ({"mode": "guage"}, "gauge"),
         ({"adapters": ["a.safetensors"]}, "at least two"),
         ({"adapters": ["a.safetensors", "nope.safetensors"]}, "nope.safetensors"),
         ({"threads": 0}, "threads=0"),
@@ -112,7 +112,7 @@ def test_a_run_of_a_sweep_says_one_line(trio, here, capsys):
 )
 def test_a_mistake_leaves_nothing(change, message, trio, here):
     with pytest.raises(LorafoldError, match=message):
-        align(here, AlignJob(**{"settings": AlignSettings(), "adapters": trio, **change}))
+        align(here, AlignConfig(**{"adapters": trio, **change}))
     assert left(here.folder) == []
 
 
@@ -122,7 +122,7 @@ def test_no_input_is_overwritten(here):
         save(random_adapter("kohya", SHAPES, 2, seed=seed), here.folder / name)
     before = fingerprint(here.folder / "aligned_2.safetensors")
     with pytest.raises(LorafoldError, match="must not be overwritten"):
-        align(here, AlignJob(AlignSettings(), ["run/aligned_2.safetensors", "run/other.safetensors"]))
+        align(here, AlignConfig(adapters=["run/aligned_2.safetensors", "run/other.safetensors"]))
     assert fingerprint(here.folder / "aligned_2.safetensors") == before
     assert left(here.folder) == ["aligned_2.safetensors", "other.safetensors"]
 
@@ -133,7 +133,7 @@ def test_a_tool_that_averages_up_down_and_alpha_of_the_files_errs_as_printed(gro
     """The first file itself and the second one rewritten, tensor by tensor, against the mean of the dense updates."""
     for name, rank, scale in zip("ab", ranks, scales, strict=True):
         save(random_adapter("kohya", SHAPES, rank, seed=rank, scale=scale), tmp_path / f"{name}.safetensors")
-    metrics = align(here, AlignJob(AlignSettings(group=group), ["a.safetensors", "b.safetensors"]))
+    metrics = align(here, AlignConfig(group=group, adapters=["a.safetensors", "b.safetensors"]))
     first, second = (load_file(entry["path"]) for entry in metrics["outputs"])
     assert (Path(metrics["outputs"][0]["path"]) == tmp_path / "a.safetensors") == (ranks[0] >= ranks[1])
     mean = {key: (first[key].double() + second[key].double()) / 2 for key in first}

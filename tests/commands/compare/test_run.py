@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from lorafold.adapters.formats.fingerprint import fingerprint
 from lorafold.cli.config import read, register
 from lorafold.commands.compare.config import CompareConfig
-from lorafold.commands.compare.run import CompareJob, compare
+from lorafold.commands.compare.run import compare
 from lorafold.common.errors import LorafoldError
 from lorafold.common.options import CONF
 from lorafold.pipelines.compare.settings import CompareSettings
@@ -50,7 +50,7 @@ def left(folder):
 
 
 def test_a_run_leaves_metrics_a_table_a_page_and_its_settings(trio, here, tmp_path, capsys):
-    metrics = compare(here, CompareJob(CompareSettings(alpha=0.01), trio))
+    metrics = compare(here, CompareConfig(alpha=0.01, adapters=trio))
     assert left(here.folder) == FILES
     assert json.loads((here.folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert set(metrics) == {"command", "config", "environment", "inputs", "summary", "modules", "page"}
@@ -61,13 +61,13 @@ def test_a_run_leaves_metrics_a_table_a_page_and_its_settings(trio, here, tmp_pa
 
 
 def test_a_run_without_a_page(trio, here):
-    metrics = compare(here, CompareJob(CompareSettings(), trio, page=False))
+    metrics = compare(here, CompareConfig(adapters=trio, page=False))
     assert left(here.folder) == [name for name in FILES if name != "overlap.html"]
     assert "page" not in metrics
 
 
 def test_a_run_of_a_sweep_says_one_line(trio, here, capsys):
-    compare(Run(here.folder, here.base, ["alpha=0.01"], alone=False), CompareJob(CompareSettings(), trio[:2]))
+    compare(Run(here.folder, here.base, ["alpha=0.01"], alone=False), CompareConfig(adapters=trio[:2]))
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("alpha=0.01: #1 #2 phi") and line.endswith(str(here.folder))
 
@@ -75,7 +75,7 @@ def test_a_run_of_a_sweep_says_one_line(trio, here, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"settings": CompareSettings(distances=["chrodal"])}, "chordal"),
+        ({"distances": ["chrodal"]}, "chordal"),
         ({"adapters": ["a.safetensors"]}, "at least two"),
         ({"adapters": ["a.safetensors", "nope.safetensors"]}, "nope.safetensors"),
         ({"threads": 0}, "threads=0"),
@@ -84,7 +84,7 @@ def test_a_run_of_a_sweep_says_one_line(trio, here, capsys):
 )
 def test_a_mistake_leaves_nothing(change, message, trio, here):
     with pytest.raises(LorafoldError, match=message):
-        compare(here, CompareJob(**{"settings": CompareSettings(), "adapters": trio, **change}))
+        compare(here, CompareConfig(**{"adapters": trio, **change}))
     assert left(here.folder) == []
 
 

@@ -13,7 +13,8 @@ from safetensors.torch import save as serialise
 
 from lorafold.adapters import save
 from lorafold.adapters.formats.fingerprint import fingerprint
-from lorafold.commands.merge.run import MergeJob, merge
+from lorafold.commands.merge.config import MergeConfig
+from lorafold.commands.merge.run import merge
 from lorafold.pipelines.merge.settings import Settings
 from lorafold.runs.run import Run
 from tests.builders import one_thread as one_thread
@@ -33,7 +34,9 @@ def header(tmp_path):
         adapter = replace(random_adapter("kohya", SHAPES, rank, seed=rank), metadata=tags)
         save(adapter, tmp_path / f"{name}.safetensors")
     settings = Settings(rank=3, solver="alternating")
-    job = MergeJob(settings, ["a.safetensors", "b.safetensors"], "merged.safetensors", page=False)
+    job = MergeConfig(
+        **vars(settings), adapters=["a.safetensors", "b.safetensors"], output="merged.safetensors", page=False
+    )
     merge(Run(tmp_path, tmp_path, alone=False), job)
     with safe_open(tmp_path / "merged.safetensors", framework="pt") as file:
         return file.metadata(), tmp_path / "merged.safetensors"

@@ -9,9 +9,9 @@ import pytest
 
 from lorafold.adapters import load, save
 from lorafold.commands.merge import page as merge_page
-from lorafold.commands.merge.run import MergeJob
+from lorafold.commands.merge.config import MergeConfig
+from lorafold.commands.merge.run import merge
 from lorafold.pipelines.merge.settings import Settings
-from lorafold.runs import run
 from lorafold.runs.run import Run
 from tests.builders import one_thread as one_thread
 from tests.builders import random_adapter
@@ -26,11 +26,11 @@ def here(tmp_path):
     return Run(tmp_path / "run", tmp_path)
 
 
-def job(here, count, **changes):
+def config(here, count, **changes):
     names = [f"{number}.safetensors" for number in range(count)]
     for number, name in enumerate(names):
         save(random_adapter("kohya", SHAPES, 2 + number, seed=number), here.base / name)
-    return MergeJob(SETTINGS, names, **changes)
+    return MergeConfig(**vars(SETTINGS), adapters=names, **changes)
 
 
 def content(folder):
@@ -42,7 +42,7 @@ def content(folder):
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_merged_adapter_is_the_last_of_the_page(count, here):
-    metrics = run.merge(here, job(here, count))
+    metrics = merge(here, config(here, count))
     page = content(here.folder)
     assert page["command"] == "merge"
     assert [adapter["label"] for adapter in page["adapters"]] == [*map(str, range(1, count + 1)), "merged"]
@@ -54,7 +54,7 @@ def test_the_merged_adapter_is_the_last_of_the_page(count, here):
 
 def test_what_the_page_says_is_what_the_merge_measured(here):
     """The overlap of input and merged adapter, computed from the factors, is that of the solver's subspaces."""
-    metrics = run.merge(here, job(here, 2))
+    metrics = merge(here, config(here, 2))
     (after,) = [pair for pair in content(here.folder)["pairs"] if pair["pair"] == [0, 2]]
     for side in ("left", "right"):
         assert after["summary"][side]["phi"] == pytest.approx(
@@ -63,7 +63,7 @@ def test_what_the_page_says_is_what_the_merge_measured(here):
 
 
 def test_no_page_where_none_is_wanted(here):
-    metrics = run.merge(here, job(here, 2, page=False))
+    metrics = merge(here, config(here, 2, page=False))
     assert "page" not in metrics
     assert not (here.folder / "overlap.html").exists()
     assert metrics["config"]["page"] is False
@@ -74,7 +74,7 @@ def test_a_page_that_fails_is_said_and_the_merge_stands(here, monkeypatch, caplo
         raise OSError("disk full")
 
     monkeypatch.setattr(merge_page, "compare", broken)
-    metrics = run.merge(here, job(here, 2))
+    metrics = merge(here, config(here, 2))
     assert metrics["page"] is None
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warning == f"no page: {here.folder / 'overlap.html'} cannot be written (OSError: disk full)"

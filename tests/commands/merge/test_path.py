@@ -10,10 +10,9 @@ import torch
 import yaml
 
 from lorafold.adapters import load, save
+from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.path import follow_path
-from lorafold.commands.merge.run import MergeJob
 from lorafold.common.errors import LorafoldError
-from lorafold.pipelines.merge.settings import Settings
 from lorafold.runs.run import Run
 from tests.builders import changed, demo
 from tests.demo_pair import FEW
@@ -31,7 +30,7 @@ def pair(tmp_path_factory):
 
 def walked(folder, pair, count, **change):
     run = Run(folder, folder, alone=False)
-    return follow_path(run, MergeJob(Settings(**{"rank": RANK, **change}), pair, threads=1), count)
+    return follow_path(run, MergeConfig(**{"rank": RANK, **change}, adapters=pair, path=count, threads=1))
 
 
 def truncation(module):
@@ -70,7 +69,7 @@ def test_every_point_is_a_run_and_the_path_a_table(pair, tmp_path):
 
 
 def test_alone_it_prints_a_table(pair, tmp_path, capsys):
-    follow_path(Run(tmp_path, tmp_path), MergeJob(Settings(rank=2, solver="alternating"), pair), 2)
+    follow_path(Run(tmp_path, tmp_path), MergeConfig(rank=2, solver="alternating", adapters=pair, path=2))
     assert "phi left" in capsys.readouterr().out
 
 
@@ -78,7 +77,7 @@ def test_alone_it_prints_a_table(pair, tmp_path, capsys):
     ("count", "change", "message"),
     [
         (1, {}, "path=1, expected 2"),
-        (3, {"settings": Settings(weights=[0.5, 0.5])}, "leave out weights"),
+        (3, {"weights": [0.5, 0.5]}, "leave out weights"),
         (3, {"output": "out"}, "leave out output"),
         (3, {"adapters": ["a"]}, "with 1 adapters, expected 2"),
         (3, {"adapters": ["a", "b", "c"]}, "with 3 adapters, expected 2"),
@@ -86,7 +85,7 @@ def test_alone_it_prints_a_table(pair, tmp_path, capsys):
     ids=str,
 )
 def test_what_is_no_path_is_refused(count, change, message, tmp_path):
-    job = MergeJob(**{"settings": Settings(), "adapters": ["a", "b"], **change})
+    config = MergeConfig(**{"adapters": ["a", "b"], "path": count, **change})
     with pytest.raises(LorafoldError, match=message):
-        follow_path(Run(tmp_path, tmp_path), job, count)
+        follow_path(Run(tmp_path, tmp_path), config)
     assert list(tmp_path.iterdir()) == []

@@ -11,11 +11,13 @@ from safetensors.torch import save_file
 
 from lorafold.adapters import load
 from lorafold.adapters.formats.fingerprint import fingerprint
-from lorafold.commands.merge.run import MergeJob
+from lorafold.commands.merge.config import MergeConfig
+from lorafold.commands.merge.run import merge
 from lorafold.common.errors import LorafoldError
 from lorafold.pipelines.merge.settings import Settings
-from lorafold.runs import run
-from lorafold.runs.run import Run, adapter_paths, cpu_threads
+from lorafold.runs import record_run
+from lorafold.runs.inputs import adapter_paths
+from lorafold.runs.run import Run, cpu_threads
 from tests.builders import one_thread as one_thread
 
 SETTINGS = Settings(rank=3, solver="alternating")
@@ -47,7 +49,7 @@ def left(folder):
 
 
 def test_a_run_leaves_adapter_settings_and_metrics(pair, here, tmp_path, capsys):
-    metrics = run.merge(here, MergeJob(SETTINGS, pair))
+    metrics = merge(here, MergeConfig(**vars(SETTINGS), adapters=pair))
     assert left(here.folder) == ["merged.safetensors", "metrics.json", "overlap.html", "resolved.yaml"]
     assert set(load(here.folder / "merged.safetensors").modules) == set(NAMES)
     assert json.loads((here.folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics, default=str))
@@ -56,7 +58,7 @@ def test_a_run_leaves_adapter_settings_and_metrics(pair, here, tmp_path, capsys)
 
 
 def test_metrics_have_the_one_shape_of_all_commands(pair, here):
-    metrics = run.merge(here, MergeJob(SETTINGS, pair))
+    metrics = merge(here, MergeConfig(**vars(SETTINGS), adapters=pair))
     assert set(metrics) == {"command", "config", "inputs", "summary", "modules", "environment", "output", "page"}
     assert metrics["config"]["adapters"] == [str(here.base / name) for name in pair]
     assert metrics["config"]["solver"]["name"] == "alternating"
@@ -65,13 +67,13 @@ def test_metrics_have_the_one_shape_of_all_commands(pair, here):
 
 
 def test_an_output_is_relative_to_where_the_user_stands(pair, here, tmp_path):
-    run.merge(here, MergeJob(SETTINGS, pair, output="mine/out.safetensors"))
+    merge(here, MergeConfig(**vars(SETTINGS), adapters=pair, output="mine/out.safetensors"))
     assert load(tmp_path / "mine/out.safetensors").modules
     assert left(here.folder) == ["metrics.json", "overlap.html", "resolved.yaml"]
 
 
 def test_a_run_of_a_sweep_says_one_line(pair, here, capsys):
-    run.merge(Run(here.folder, here.base, ["rank=3"], alone=False), MergeJob(SETTINGS, pair))
+    merge(Run(here.folder, here.base, ["rank=3"], alone=False), MergeConfig(**vars(SETTINGS), adapters=pair))
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("rank=3: phi") and line.endswith(str(here.folder))
 
@@ -79,9 +81,9 @@ def test_a_run_of_a_sweep_says_one_line(pair, here, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"settings": Settings(rank=0)}, "rank"),
-        ({"settings": Settings(weights=[1.0, 1.0, 1.0])}, "weights"),
-        ({"settings": Settings(core={"name": "sum", "foo": 1})}, "foo"),
+        ({"rank": 0}, "rank"),
+        ({"weights": [1.0, 1.0, 1.0]}, "weights"),
+        ({"core": {"name": "sum", "foo": 1}}, "foo"),
         ({"adapters": ["a.safetensors", "nope.safetensors"]}, "nope.safetensors"),
         ({"adapters": "a.safetensors"}, "expected a list"),
         ({"output": "a.safetensors"}, "a.safetensors"),
@@ -92,7 +94,7 @@ def test_a_run_of_a_sweep_says_one_line(pair, here, capsys):
 def test_a_mistake_leaves_nothing_and_harms_no_input(change, message, pair, here, tmp_path):
     before = [fingerprint(tmp_path / name) for name in pair]
     with pytest.raises(LorafoldError, match=message):
-        run.merge(here, MergeJob(**{"settings": SETTINGS, "adapters": pair, **change}))
+        merge(here, MergeConfig(**{**vars(SETTINGS), "adapters": pair, **change}))
     assert left(here.folder) == []
     assert left(tmp_path) == ["a.safetensors", "b.safetensors", "run"]
     assert [fingerprint(tmp_path / name) for name in pair] == before
@@ -102,9 +104,9 @@ def test_without_an_adapter_there_are_no_metrics(pair, here, monkeypatch):
     def full_disk(*_, **__):
         raise LorafoldError("cannot be written")
 
-    monkeypatch.setattr(run, "save", full_disk)
+    monkeypatch.setattr(record_run, "save", full_disk)
     with pytest.raises(LorafoldError):
-        run.merge(here, MergeJob(SETTINGS, pair))
+        merge(here, MergeConfig(**vars(SETTINGS), adapters=pair))
     assert left(here.folder) == []
 
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from lorafold.commands.report.run import ReportJob, report
+from lorafold.commands.report.config import ReportConfig
+from lorafold.commands.report.run import report
 from lorafold.common.errors import LorafoldError
 from lorafold.runs.run import Run
 from tests.command_lines import lorafold as run
@@ -60,4 +61,4 @@ def test_help_fits_the_terminal(warm, tmp_path):
 @pytest.mark.parametrize("runs", [[], None, 3, [1]])
 def test_runs_are_folders(tmp_path, runs):
     with pytest.raises(LorafoldError, match="expected a list of folders"):
-        report(Run(tmp_path, tmp_path), ReportJob(runs))
+        report(Run(tmp_path, tmp_path), ReportConfig(runs=runs))

@@ -9,8 +9,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from lorafold.adapters import save
-from lorafold.commands.merge.run import MergeJob, merge
-from lorafold.commands.reproduce.run import ReproduceJob, reproduce
+from lorafold.commands.merge.config import MergeConfig
+from lorafold.commands.merge.run import merge
+from lorafold.commands.reproduce.config import ReproduceConfig
+from lorafold.commands.reproduce.run import reproduce
 from lorafold.common.errors import LorafoldError
 from lorafold.pipelines.merge.settings import Settings
 from lorafold.runs.run import Run
@@ -25,14 +27,14 @@ def record(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     settings = Settings(rank=3, weights=[0.6, 0.4], solver="alternating", core={"name": "ties", "density": 0.5})
-    merge(Run(folder, tmp_path, alone=False), MergeJob(settings, paths, page=False, threads=1))
+    merge(Run(folder, tmp_path, alone=False), MergeConfig(**vars(settings), adapters=paths, page=False, threads=1))
     return folder
 
 
 def repeated(folder, **change):
     here = folder.parent / "again"
     here.mkdir()
-    return reproduce(Run(here, folder.parent), ReproduceJob(run=str(folder), **change))
+    return reproduce(Run(here, folder.parent), ReproduceConfig(run=str(folder), **change))
 
 
 def edit_adapter(folder, change):
@@ -94,7 +96,7 @@ def test_changed_inputs_stop_it(record):
     ids=str,
 )
 def test_what_cannot_be_repeated_is_refused(record, change, message):
-    job = ReproduceJob(**{"run": str(record), **change})
+    job = ReproduceConfig(**{"run": str(record), **change})
     with pytest.raises(LorafoldError, match=message):
         reproduce(Run(record.parent, record.parent), job)
 

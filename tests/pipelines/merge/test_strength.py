@@ -9,7 +9,7 @@ import pytest
 import lorafold
 from lorafold.cli.config import read
 from lorafold.commands.merge.config import MergeConfig
-from lorafold.commands.merge.run import MergeJob, merge
+from lorafold.commands.merge.run import merge
 from lorafold.pipelines.merge.settings import CHOSEN, Settings
 from lorafold.runs.run import Run
 from tests.builders import changed, random_adapter
@@ -124,7 +124,7 @@ def test_the_command_knows_a_sum_that_was_named_from_silence(said, share):
 def test_a_run_records_what_was_chosen(tmp_path):
     """And repeats it, whatever a later version chooses."""
     run = Run(tmp_path / "run", base=tmp_path, alone=False)
-    metrics = merge(run, MergeJob(Settings(rank=4), "demo", page=False))
+    metrics = merge(run, MergeConfig(rank=4, adapters="demo", page=False))
     assert {name: metrics["config"][name] for name in CHOSEN} == CHOSEN
     given = {name: metrics["config"][name] for name in ("weights", "core", *CHOSEN)}
     assert Settings(**given).with_strength(2) == Settings(**given)

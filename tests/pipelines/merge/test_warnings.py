@@ -12,8 +12,8 @@ import torch
 
 import lorafold
 from lorafold.adapters import save
-from lorafold.commands.merge.run import MergeJob, merge
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.commands.merge.config import MergeConfig
+from lorafold.commands.merge.run import merge
 from lorafold.runs.run import Run
 from tests.builders import DEMO, changed, random_adapter
 from tests.builders import one_thread as one_thread
@@ -172,7 +172,7 @@ def test_nor_one_beyond_the_size_of_a_layer():
 
 def test_a_run_says_the_rank_and_whose_adapters_it_took(tmp_path, capsys):
     (tmp_path / "run").mkdir()
-    metrics = merge(Run(tmp_path / "run", tmp_path), MergeJob(Settings(rank=1000), page=False))
+    metrics = merge(Run(tmp_path / "run", tmp_path), MergeConfig(rank=1000, page=False))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "the demo pair that lorafold ships, as no adapters of your own are given"
     assert lines[1].startswith("36 modules, rank 40, ")
@@ -184,5 +184,5 @@ def test_a_run_says_the_rank_and_whose_adapters_it_took(tmp_path, capsys):
 
 def test_a_run_of_the_users_own_does_not_speak_of_the_demo_pair(tmp_path, capsys):
     (tmp_path / "run").mkdir()
-    merge(Run(tmp_path / "run", tmp_path), MergeJob(Settings(rank=4), list(DEMO), page=False))
+    merge(Run(tmp_path / "run", tmp_path), MergeConfig(rank=4, adapters=list(DEMO), page=False))
     assert "demo pair" not in capsys.readouterr().out
