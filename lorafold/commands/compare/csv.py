@@ -1,30 +1,26 @@
-"""The modules of a comparison as a table for spreadsheets and data frames: one row per module and pair."""
+"""The modules of a comparison as a table: one row per module and pair."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lorafold.adapters.files.atomic import staged
 from lorafold.console.tables import SIDES
+from lorafold.runs.csv_table import write_csv
 
 _SIDE = ("k", "l", "phi", "phi_grid_mean", "chance", "z", "p", "p_adjusted")
 
 
-def write_csv(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Write the table in one step; `first` and `second` count the inputs from 1, an empty cell is undefined."""
+def write_modules(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Write the table; `first` and `second` count the inputs from 1."""
     distances = list(metrics["config"]["distances"])
     sides = [f"{side}_{column}" for side in SIDES for column in (*_SIDE, *distances)]
     header = ["name", "group", "kind", "m", "n", "first", "second", "cosine", "norm_ratio", *sides]
-    with staged(path) as scratch, scratch.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        writer.writerows(_rows(metrics))
+    write_csv(path, header, _lines(metrics))
 
 
-def _rows(metrics: Mapping[str, Any]) -> Iterator[list[Any]]:
+def _lines(metrics: Mapping[str, Any]) -> Iterator[list[Any]]:
     for module in metrics["modules"]:
         for pair in module["pairs"]:
             numbers = (number + 1 for number in pair["pair"])

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lorafold.commands.compare.config import CompareConfig
-from lorafold.commands.compare.csv import write_csv
+from lorafold.commands.compare.csv import write_modules
 from lorafold.commands.compare.table import one_line, show
 from lorafold.pipelines.compare.pipeline import check_compare
 from lorafold.pipelines.compare.pipeline import compare as compare_adapters
@@ -16,7 +16,7 @@ from lorafold.runs.run import Run
 
 def _extras(outcome: Outcome) -> dict[str, Any]:
     folder = outcome.run.folder
-    write_csv(folder / "modules.csv", outcome.metrics)
+    write_modules(folder / "modules.csv", outcome.metrics)
     if not outcome.config.page:
         return {}
     from lorafold.pages.overlap import write_page  # half as many imports without a page

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lorafold.commands.inspect.config import InspectConfig
-from lorafold.commands.inspect.csv import write_csv
+from lorafold.commands.inspect.csv import write_modules
 from lorafold.commands.inspect.table import one_line, show
 from lorafold.console.lines import tell
 from lorafold.console.tables import near
@@ -37,7 +37,7 @@ def inspect(run: Run, config: InspectConfig) -> dict[str, Any]:
         adapters, hashes = with_fingerprints(paths, lambda: [inspect_adapter(path).metrics() for path in paths])
     metrics["adapters"] = hashed(adapters, hashes)
     if config.csv:
-        write_csv(run.folder / "modules.csv", metrics["adapters"])
+        write_modules(run.folder / "modules.csv", metrics["adapters"])
     write_json(run.folder / "inspect.json", metrics)
     _tell(run, metrics)
     return metrics

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,13 +9,13 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from lorafold.adapters.files.atomic import write_text
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.run import merge
 from lorafold.common.errors import LorafoldError
 from lorafold.console.console import Console
 from lorafold.console.lines import say
 from lorafold.console.tables import near
+from lorafold.runs.csv_table import write_csv
 from lorafold.runs.inputs import adapter_paths
 from lorafold.runs.record import write_resolved
 from lorafold.runs.run import Run
@@ -49,7 +47,7 @@ def follow_path(run: Run, config: MergeConfig) -> list[Point]:
         here = replace(run, folder=folder, overrides=[f"weights=[{weights[0]:.4g},{weights[1]:.4g}]"], alone=False)
         metrics = merge(here, replace(config, weights=weights, page=False))
         points.append(_point(t, metrics["summary"]))
-    write_text(run.folder / "path.csv", _csv(points))
+    write_csv(run.folder / "path.csv", list(points[0]), (list(point.values()) for point in points))
     write_resolved(run.folder / "resolved.yaml", "merge", {**metrics["config"], "weights": None, "path": count})
     if run.alone:
         _show(points, near(str(run.folder)))
@@ -76,14 +74,6 @@ def _point(t: float, summary: Mapping[str, Any]) -> Point:
         values |= {f"phi_{side}_{i}": phi for i, phi in enumerate(summary["phi"][side], 1)}
     values |= {f"retained_{i}": share for i, share in enumerate(summary["retained"], 1)}
     return values | {key: summary[key] for key in ("reconstruction_error", "objective", "converged", "modules")}
-
-
-def _csv(points: Sequence[Point]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(points[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(points)
-    return text.getvalue()
 
 
 def _show(points: Sequence[Point], folder: str) -> None:

@@ -1,32 +1,23 @@
-"""The runs of a sweep as a table for spreadsheets and data frames: one row per run, finished or not."""
+"""The runs of a sweep as a table: one row per run, finished or not."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lorafold.adapters.files.atomic import staged
 from lorafold.commands.report.sweep import Sweep, SweepRun, words
 from lorafold.commands.report.sweep.finished_run import SIDES
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beginning of a formula
+from lorafold.runs.csv_table import write_csv
 
 Row = dict[str, Any]
 
 
-def write_csv(path: Path, sweep: Sweep) -> None:
-    """Write the table in one step; an empty cell is undefined, adapters count from 1.
-
-    Text comes from strangers' files: a cell that a spreadsheet could run as a formula begins with an apostrophe.
-    """
+def write_runs(path: Path, sweep: Sweep) -> None:
+    """Write the table; adapters count from 1."""
     rows = [*_runs(sweep), *_problems(sweep)]
     header = list(dict.fromkeys(key for row in rows for key in row))
-    with staged(path) as scratch, scratch.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
-        writer = csv.writer(stream)
-        writer.writerow([_cell(key) for key in header])
-        writer.writerows([_cell(row.get(key)) for key in header] for row in rows)
+    write_csv(path, header, ([row.get(key) for key in header] for row in rows))
 
 
 def _runs(sweep: Sweep) -> Iterator[Row]:
@@ -61,7 +52,3 @@ def _problems(sweep: Sweep) -> Iterator[Row]:
     for name, problem in zip(names, sweep.problems, strict=True):
         row = {"run": name, "status": problem.status, "folder": str(problem.folder), "error": problem.reason or None}
         yield {**row, "asked": problem.asked}
-
-
-def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

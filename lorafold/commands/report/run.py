@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lorafold.commands.report.config import ReportConfig
-from lorafold.commands.report.csv import write_csv
+from lorafold.commands.report.csv import write_runs
 from lorafold.commands.report.page import write_figures, write_page
 from lorafold.commands.report.sweep import Sweep, read_sweep
 from lorafold.commands.report.sweep.choose import choose
@@ -29,7 +29,7 @@ def report(run: Run, config: ReportConfig) -> Sweep:
     sweep = read_sweep([run.base / Path(folder).expanduser() for folder in _listed(config.runs)])
     chosen = choose(sweep, config.chosen)
     page, table = run.folder / "report.html", run.folder / "report.csv"
-    write_csv(table, sweep)
+    write_runs(table, sweep)
     write_figures(run.folder / "figures", sweep, chosen)
     write_page(page, sweep, chosen)
     log.info("%s; wrote %s", one_line(sweep), page)

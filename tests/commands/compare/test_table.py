@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import lorafold
-from lorafold.commands.compare.csv import write_csv
+from lorafold.commands.compare.csv import write_modules
 from lorafold.commands.compare.table import one_line, show
 from tests.builders import one_thread as one_thread
 from tests.builders import random_adapter
@@ -126,7 +126,7 @@ def test_output_is_ascii_where_the_stream_is():
 
 def test_a_spreadsheet_has_a_row_per_module_and_pair(tmp_path):
     content = metrics(2, 3, 4)
-    write_csv(tmp_path / "modules.csv", content)
+    write_modules(tmp_path / "modules.csv", content)
     with (tmp_path / "modules.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["name"], row["first"], row["second"]) for row in rows[:4]] == [

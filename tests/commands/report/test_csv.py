@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 
-from lorafold.commands.report.csv import write_csv
+from lorafold.commands.report.csv import write_runs
 from lorafold.commands.report.sweep import read_sweep
 from tests.commands.report.sweep_samples import begin, leave, metrics
 
 
 def rows(path, sweep):
-    write_csv(path, sweep)
+    write_runs(path, sweep)
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
