@@ -26,9 +26,9 @@ from lorafold.adapters.formats.peft_config import check_plain
 from lorafold.adapters.formats.peft_export import export_config
 from lorafold.adapters.parametrisations.settle import settle
 from lorafold.common.errors import LorafoldError
-from lorafold.pipelines.merge.methods import method as published
 from lorafold.pipelines.merge.pipeline import MergeResult, merge
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.recipes import recipe as published
+from lorafold.pipelines.merge.settings import MergeSettings
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -53,7 +53,7 @@ def add_merged_adapter(
         weights: one number per adapter, of any sign; None: `lorafold.merge` chooses their strengths.
         adapter_name: of the new adapter.
         method: a published method, by its name in `conf/method`, that sets what `changes` do not.
-        changes: fields of `Settings`, e.g. rank=16, objective="geodesic", core="ties", scale=0.8. The device to
+        changes: fields of `MergeSettings`, e.g. rank=16, objective="geodesic", core="ties", scale=0.8. The device to
             compute on is the model's unless `device` says otherwise.
 
     Returns:
@@ -64,7 +64,7 @@ def add_merged_adapter(
     """
     _check_names(model, adapters, adapter_name)
     chosen = {"device": _device(model), "weights": weights, **changes}
-    settings = replace(Settings(), **chosen) if method is None else published(method, **chosen)
+    settings = replace(MergeSettings(), **chosen) if method is None else published(method, **chosen)
     state = model.state_dict()
     result = merge([_read(model, state, name, settings) for name in adapters], settings)
     _add(model, adapters, adapter_name, result.adapter)
@@ -86,10 +86,10 @@ def _check_names(model: PeftModel, adapters: Sequence[str], adapter_name: str) -
 def _device(model: PeftModel) -> str:
     """The model's, where lorafold computes on such."""
     device = next(model.parameters()).device
-    return str(device) if device.type in ("cpu", "cuda") else Settings.device
+    return str(device) if device.type in ("cpu", "cuda") else MergeSettings.device
 
 
-def _read(model: PeftModel, state: dict[str, Tensor], name: str, settings: Settings) -> Adapter:
+def _read(model: PeftModel, state: dict[str, Tensor], name: str, settings: MergeSettings) -> Adapter:
     """The adapter `name`, from tensors and configuration as PEFT would save them; `state` is the model's."""
     from peft import get_peft_model_state_dict
 

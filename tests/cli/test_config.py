@@ -10,7 +10,7 @@ from lorafold.cli.config import read, register
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.common.errors import LorafoldError
 from lorafold.common.options import CONF, choice
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 
 GROUPS = ("objective", "manifold", "solver", "core")
 
@@ -52,8 +52,8 @@ def test_the_settings_of_a_merge():
 
 def test_the_command_and_the_library_have_the_same_defaults():
     settings = read(composed(), MergeConfig).settings()
-    expected = Settings()
-    for name in Settings.__dataclass_fields__:
+    expected = MergeSettings()
+    for name in MergeSettings.__dataclass_fields__:
         value = getattr(expected, name)
         assert getattr(settings, name) == (choice(name, value) if name in GROUPS and value else value)
 
@@ -91,7 +91,7 @@ def test_overrides_arrive_as_values(override, name, value):
 
 
 def test_the_config_can_be_built_by_hand():
-    assert MergeConfig(rank=4).settings() == Settings(rank=4)
+    assert MergeConfig(rank=4).settings() == MergeSettings(rank=4)
 
 
 def test_another_commands_config_is_refused():

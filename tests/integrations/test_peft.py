@@ -65,7 +65,7 @@ def test_the_exact_sum_adds_every_update(kind: str) -> None:
 
 def test_a_published_method_by_name() -> None:
     model = peft_model("conv")
-    for name, settings in {"named": {"method": "core_ties"}, "spelled": vars(lorafold.method("core_ties"))}.items():
+    for name, settings in {"named": {"method": "core_ties"}, "spelled": vars(lorafold.recipe("core_ties"))}.items():
         chosen = {key: value for key, value in settings.items() if key not in ("weights", "rank")}
         add_merged_adapter(model, NAMES, WEIGHTS, name, rank=3, **chosen)
     named, spelled = (deltas(model, name) for name in ("named", "spelled"))

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 import pytest
 
 from lorafold.common.errors import LorafoldError
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.runs.folders import clear, failures, finished, leave_error, summary_of_failures, threads_per_worker
 
 CONFIG = {
@@ -129,9 +129,9 @@ def test_the_cores_are_those_of_this_process(monkeypatch):
     assert threads_per_worker({"n_jobs": 1}) == 64
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
+@pytest.mark.parametrize("name", [field.name for field in fields(MergeSettings)])
 def test_every_setting_of_a_merge_makes_another_run(folder, name):
-    asked = {**CONFIG, **asdict(Settings())}
+    asked = {**CONFIG, **asdict(MergeSettings())}
     record = json.loads((folder / "metrics.json").read_text())
     (folder / "metrics.json").write_text(json.dumps({**record, "config": asked}))
     assert finished(folder, asked, HASHES)

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from lorafold.pipelines.merge.plan import make_plan
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.scales import SCALES, Sizes, joined, sizes
 from tests.builders import Source
 
@@ -164,6 +164,6 @@ def test_modules_of_zero_weight_do_not_matter(name):
 
 def test_a_plan_knows_every_scale():
     for name, function in SCALES.items():
-        plan = make_plan(Settings(scale=name), 2)
+        plan = make_plan(MergeSettings(scale=name), 2)
         assert (plan.scale, plan.rescale) == (1.0, function)
-    assert make_plan(Settings(scale=2), 2).rescale is None
+    assert make_plan(MergeSettings(scale=2), 2).rescale is None

@@ -26,7 +26,7 @@ import torch
 
 from lorafold.commands.merge import run
 from lorafold.commands.merge.config import MergeConfig
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.runs.run import Run
 from tests.adapters.samples import kohya_file, kohya_pair, peft_folder, peft_pair
 
@@ -60,7 +60,7 @@ class Scene:
 
     def merge(self) -> None:
         """In this process."""
-        settings = Settings(rank=2, solver="alternating")
+        settings = MergeSettings(rank=2, solver="alternating")
         job = MergeConfig(**vars(settings), adapters=self.adapters, output=str(self.target), overwrite=True, page=False)
         run.merge(Run(self.folder / "run", self.folder, alone=False), job)
 

@@ -24,7 +24,7 @@ from lorafold.adapters.formats.registry import FORMATS
 from lorafold.adapters.save import _check_kind, check_not_input
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.common.errors import LorafoldError
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.runs import run
 from lorafold.runs.run import Run
 from tests import command_lines
@@ -33,7 +33,7 @@ from tests.builders import one_thread as one_thread
 from tests.builders import random_adapter
 from tests.trust import kills
 
-SETTINGS = Settings(rank=2, solver="alternating")
+SETTINGS = MergeSettings(rank=2, solver="alternating")
 
 
 def merge(folder: Path, adapters: list[str], output: Path, **options: Any) -> dict[str, Any]:

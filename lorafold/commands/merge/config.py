@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorafold.common.settings import part_of
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 
 
 @dataclass(frozen=True)
-class MergeConfig(Settings):
+class MergeConfig(MergeSettings):
     """`conf/merge.yaml`: the settings of a merge, and what only the command needs to know."""
 
     adapters: Any = "demo"  # list of files and folders, or "demo": the pair that lorafold ships
@@ -24,6 +24,6 @@ class MergeConfig(Settings):
     overwrite: bool = False  # replace what is there already: the output, or an earlier run in the same folder
     threads: int | None = None  # of the CPU; None: leave them as they are, or in a sweep share them
 
-    def settings(self) -> Settings:
+    def settings(self) -> MergeSettings:
         """What `lorafold.merge` takes."""
-        return part_of(self, Settings)
+        return part_of(self, MergeSettings)

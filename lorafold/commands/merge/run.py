@@ -14,17 +14,17 @@ from lorafold.console.progress import progress_bar
 from lorafold.pipelines.merge.pipeline import MergeResult
 from lorafold.pipelines.merge.pipeline import merge as merge_adapters
 from lorafold.pipelines.merge.plan import make_plan, resolved
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.runs.record_run import Outcome, Recorded, record_run, write_output
 from lorafold.runs.run import Run
 
 
-def _merge(run: Run, paths: Sequence[Path], settings: Settings) -> MergeResult:
+def _merge(run: Run, paths: Sequence[Path], settings: MergeSettings) -> MergeResult:
     with progress_bar(run.alone) as progress:
         return merge_adapters(paths, settings, progress=progress)
 
 
-def _resolved(settings: Settings, count: int) -> dict[str, Any]:
+def _resolved(settings: MergeSettings, count: int) -> dict[str, Any]:
     """Choices with all their options, and the strength for so many adapters."""
     values = asdict(settings.with_strength(count))
     return values | {name: resolved(name, values[name]) for name in ("objective", "manifold", "solver", "core")}

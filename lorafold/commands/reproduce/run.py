@@ -19,7 +19,7 @@ from lorafold.commands.reproduce.config import ReproduceConfig
 from lorafold.common.errors import LorafoldError
 from lorafold.console.lines import tell
 from lorafold.console.tables import near
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.pipelines.reproduce.agreement import agreements, verdict
 from lorafold.runs.folders import METRICS
 from lorafold.runs.record import write_json
@@ -117,7 +117,7 @@ def _merge_of(folder: Path, threads: int | None) -> MergeConfig:
         values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise LorafoldError(f"unreadable ({error})", path=path, remedy="Give the folder of a finished run.") from None
-    known = {field.name for field in fields(Settings)}
+    known = {field.name for field in fields(MergeSettings)}
     settings = {key: value for key, value in values.items() if key in known}
     threads = threads or values["threads"]
     return MergeConfig(**settings, adapters=values["adapters"], page=False, threads=threads)

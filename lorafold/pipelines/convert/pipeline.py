@@ -42,7 +42,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Conversion:
+class ConvertResult:
     """The adapter in its new format, and what it was."""
 
     adapter: Adapter
@@ -67,7 +67,7 @@ class Conversion:
         }
 
 
-def convert(adapter: str | Path | Adapter, settings: ConvertSettings | None = None, **changes: Any) -> Conversion:
+def convert(adapter: str | Path | Adapter, settings: ConvertSettings | None = None, **changes: Any) -> ConvertResult:
     """Rewrite an adapter in another format, every update exactly as it is.
 
     Layers that one format fuses and the other splits are split and fused by blocks, not approximated.
@@ -90,7 +90,7 @@ def convert(adapter: str | Path | Adapter, settings: ConvertSettings | None = No
         modules = converted.modules.values()
         ranks, alphas = [module.rank for module in modules], [module.rank * module.scale for module in modules]
         metadata = merged_metadata([source], [1.0], ranks, alphas, form)
-    return Conversion(replace(converted, metadata=metadata), source, trace(source, converted), dict(clock.seconds))
+    return ConvertResult(replace(converted, metadata=metadata), source, trace(source, converted), dict(clock.seconds))
 
 
 def check_convert(settings: ConvertSettings) -> str:

@@ -28,7 +28,7 @@ _SUBNORMAL = torch.finfo(torch.float16).tiny
 
 
 @dataclass(frozen=True)
-class Inspection:
+class InspectResult:
     """One adapter, looked at."""
 
     adapter: Adapter
@@ -39,7 +39,7 @@ class Inspection:
         return inspect_metrics(self.adapter, self.findings)
 
 
-def inspect(adapter: str | Path | Adapter) -> Inspection:
+def inspect(adapter: str | Path | Adapter) -> InspectResult:
     """Look at an adapter, damaged ones too: what it is, how large its updates are and which rank they have.
 
     Layers that are no plain pair of factors are looked at as the pair that `load` makes of them; of DoRA, for which
@@ -63,7 +63,7 @@ def inspect(adapter: str | Path | Adapter) -> Inspection:
         bytes=size,
         pending=whole.pending,
     )
-    return Inspection(settled, findings)
+    return InspectResult(settled, findings)
 
 
 def _read(path: str | Path) -> tuple[Adapter, frozenset[str], int]:

@@ -30,7 +30,7 @@ from lorafold.pipelines.merge.bucket import Factors, MergedBucket, lift_bucket, 
 from lorafold.pipelines.merge.combine import check_ranks
 from lorafold.pipelines.merge.metrics import MergedBatch, merge_metrics
 from lorafold.pipelines.merge.plan import Plan, make_plan
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.pipelines.merge.underflow import warn_of_underflow
 from lorafold.pipelines.merge.warnings import kept, warn_of_inputs, warn_of_vanishing, warn_of_weights
 from lorafold.scales import Scale, joined, of_a_sum
@@ -64,7 +64,7 @@ class MergeResult:
 
 def merge(
     adapters: Sequence[str | Path | Adapter],
-    settings: Settings | None = None,
+    settings: MergeSettings | None = None,
     *,
     progress: Progress | None = None,
     **changes: Any,
@@ -76,16 +76,16 @@ def merge(
 
     Args:
         adapters: files, folders or adapters in memory, of one base model.
-        settings: see `Settings`.
+        settings: see `MergeSettings`.
         progress: called as progress(stage, modules through it, modules in all); see `Stage`.
-        changes: fields of `Settings` to replace, e.g. rank=16, objective="geodesic".
+        changes: fields of `MergeSettings` to replace, e.g. rank=16, objective="geodesic".
 
     Raises:
         LorafoldError: a mistake in the settings or in a file.
     """
     clock = Stopwatch()
     check_list(adapters)
-    chosen = replace(settings or Settings(), **changes)
+    chosen = replace(settings or MergeSettings(), **changes)
     plan = make_plan(chosen, len(adapters))
     tell = progress or _unheard
     if isinstance(chosen.weights, Sequence) and not isinstance(chosen.weights, str):

@@ -17,7 +17,7 @@ from lorafold.common.registry import Registry
 from lorafold.core_rules import CORE_RULES, CoreRule
 from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, build, check_directions
 from lorafold.pipelines.merge.block_weights import BlockWeights, read_block_weights
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.pipelines.merge.weights import Weights, is_finite, read_weights
 from lorafold.scales import SCALES, Scale
 from lorafold.solvers import SOLVERS
@@ -45,7 +45,7 @@ class Plan:
     seed: int
 
 
-def make_plan(settings: Settings, count: int) -> Plan:
+def make_plan(settings: MergeSettings, count: int) -> Plan:
     """Check the settings of a merge of `count` adapters.
 
     Raises:
@@ -147,7 +147,7 @@ def _scale(scale: Any) -> tuple[float, Scale | None]:
     )
 
 
-def _objective(settings: Settings) -> Callable[..., Any]:
+def _objective(settings: MergeSettings) -> Callable[..., Any]:
     weights = {name: _finite(name, getattr(settings, name)) for name in ("subspace_weight", "reconstruction_weight")}
     for name, value in weights.items():
         if value < 0:
@@ -167,7 +167,7 @@ def _objective(settings: Settings) -> Callable[..., Any]:
     return partial(build, **options)
 
 
-def _solver(settings: Settings) -> Callable[..., Any]:
+def _solver(settings: MergeSettings) -> Callable[..., Any]:
     options = resolved("solver", settings.solver)
     function = SOLVERS[options["name"]]
     solve = partial(function, **check_options(function, options))

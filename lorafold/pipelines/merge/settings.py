@@ -1,6 +1,6 @@
 """What a merge can be told: the one place where its top-level defaults live.
 
-Free of torch and of Hydra. The command uses `Settings` as the schema of `conf/merge.yaml`; from Python,
+Free of torch and of Hydra. The command uses `MergeSettings` as the schema of `conf/merge.yaml`; from Python,
 `lorafold.merge(adapters, rank=16, core="mean")` replaces single fields of it.
 """
 
@@ -18,7 +18,7 @@ CHOSEN: Mapping[str, Any] = {"balance": 0.7, "scale": "mean_norm"}
 
 
 @dataclass(frozen=True)
-class Settings:
+class MergeSettings:
     """The settings of one merge.
 
     A *choice* is a name (`"chordal"`) or a mapping with a name and options
@@ -50,7 +50,7 @@ class Settings:
     dtype: str = "auto"  # of the saved factors: auto (that of the first adapter) | float32 | float16 | bfloat16
     seed: int = 0
 
-    def with_strength(self, count: int) -> Settings:
+    def with_strength(self, count: int) -> MergeSettings:
         """The settings with `balance`, `scale` and `core` as they count for so many adapters."""
         said = (self.weights, self.module_weights, self.block_weights, self.core) != (None, None, None, None)
         silent = not said and self.balance == self.scale == "auto" and count > 1

@@ -18,7 +18,7 @@ from lorafold.commands.compare.config import CompareConfig
 from lorafold.commands.compare.run import compare
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.run import merge
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.runs.run import Run
 from tests.adapters.samples import kohya_file, kohya_pair, normal, update
 from tests.builders import one_thread as one_thread
@@ -77,7 +77,7 @@ def test_the_merge_is_the_sum_of_the_updates(folder: Path, other: str) -> None:
 
 
 def test_the_command_reads_the_base_from_where_the_user_stands(folder: Path) -> None:
-    settings = Settings(weights="mean", rank="max", subspace_weight=0.0, base="model", input_rank=64)
+    settings = MergeSettings(weights="mean", rank="max", subspace_weight=0.0, base="model", input_rank=64)
     merge(run(folder), MergeConfig(**vars(settings), adapters=["lora.safetensors", "dora.safetensors"], page=False))
     found = load(folder / "run" / "merged.safetensors").modules[N]
     expected = (dense("lora") + dense("dora")) / 2

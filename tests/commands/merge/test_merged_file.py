@@ -15,7 +15,7 @@ from lorafold.adapters import save
 from lorafold.adapters.formats.fingerprint import fingerprint
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.run import merge
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.runs.run import Run
 from tests.builders import one_thread as one_thread
 from tests.builders import random_adapter
@@ -33,7 +33,7 @@ def header(tmp_path):
         tags = {"ss_tag_frequency": json.dumps({f"1_{name}": {name: rank}}), "ss_output_name": name.upper()}
         adapter = replace(random_adapter("kohya", SHAPES, rank, seed=rank), metadata=tags)
         save(adapter, tmp_path / f"{name}.safetensors")
-    settings = Settings(rank=3, solver="alternating")
+    settings = MergeSettings(rank=3, solver="alternating")
     job = MergeConfig(
         **vars(settings), adapters=["a.safetensors", "b.safetensors"], output="merged.safetensors", page=False
     )

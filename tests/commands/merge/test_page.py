@@ -11,13 +11,13 @@ from lorafold.adapters import load, save
 from lorafold.commands.merge import page as merge_page
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.run import merge
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.runs.run import Run
 from tests.builders import one_thread as one_thread
 from tests.builders import random_adapter
 
 SHAPES = {"lora_unet_mid_block_attentions_0_to_q": (9, 7), "lora_unet_mid_block_attentions_0_to_k": (12, 7)}
-SETTINGS = Settings(rank=3, solver="alternating")
+SETTINGS = MergeSettings(rank=3, solver="alternating")
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from lorafold.adapters.formats.fingerprint import fingerprint
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.run import merge
 from lorafold.common.errors import LorafoldError
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.runs import record_run
 from lorafold.runs.inputs import adapter_paths
 from lorafold.runs.run import Run, cpu_threads
 from tests.builders import one_thread as one_thread
 
-SETTINGS = Settings(rank=3, solver="alternating")
+SETTINGS = MergeSettings(rank=3, solver="alternating")
 NAMES = ("lora_unet_down_blocks_0_attentions_0_proj_in", "lora_te_text_model_encoder_layers_0_mlp_fc1")
 
 

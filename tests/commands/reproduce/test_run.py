@@ -14,7 +14,7 @@ from lorafold.commands.merge.run import merge
 from lorafold.commands.reproduce.config import ReproduceConfig
 from lorafold.commands.reproduce.run import reproduce
 from lorafold.common.errors import LorafoldError
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.runs.run import Run
 from tests.builders import changed, demo
 from tests.demo_pair import FEW
@@ -26,7 +26,7 @@ def record(tmp_path):
     paths = [str(save(changed(adapter, only=FEW), tmp_path / str(i))) for i, adapter in enumerate(demo())]
     folder = tmp_path / "run"
     folder.mkdir()
-    settings = Settings(rank=3, weights=[0.6, 0.4], solver="alternating", core={"name": "ties", "density": 0.5})
+    settings = MergeSettings(rank=3, weights=[0.6, 0.4], solver="alternating", core={"name": "ties", "density": 0.5})
     merge(Run(folder, tmp_path, alone=False), MergeConfig(**vars(settings), adapters=paths, page=False, threads=1))
     return folder
 

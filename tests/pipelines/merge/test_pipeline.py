@@ -168,7 +168,7 @@ def test_progress_tells_of_the_search_for_a_rank_that_keeps_more():
 
 
 def test_settings_and_changes_are_the_same_thing():
-    settings = lorafold.Settings(rank=8, objective="phi", weights=[1, 2], solver="alternating")
+    settings = lorafold.MergeSettings(rank=8, objective="phi", weights=[1, 2], solver="alternating")
     one = lorafold.merge(few(), settings)
     other = lorafold.merge(few(), rank=8, objective="phi", weights=[1, 2], solver="alternating")
     third = lorafold.merge(few(), replace(settings, rank=9), rank=8)

@@ -10,7 +10,7 @@ import torch
 import lorafold
 from lorafold.common.errors import LorafoldError
 from lorafold.pipelines.merge.plan import make_plan
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 
 NAN, INF = math.nan, math.inf
 MISTAKES = {
@@ -91,13 +91,13 @@ def test_mistakes_are_named_before_any_file_is_read(change, message):
 @pytest.mark.parametrize("device", ["cuda", "cuda:0"])
 def test_a_device_that_is_not_there(device):
     with pytest.raises(LorafoldError, match=f"device='{device}' is not available here. Use device=auto or device=cpu"):
-        make_plan(Settings(device=device), 2)
+        make_plan(MergeSettings(device=device), 2)
 
 
 def test_a_rule_for_another_number_of_adapters():
     with pytest.raises(LorafoldError, match=r"3 adapters, but core=slerp takes 2\. Other rules"):
-        make_plan(Settings(core="slerp"), 3)
-    assert make_plan(Settings(core="slerp"), 2).core.name == "slerp"
+        make_plan(MergeSettings(core="slerp"), 3)
+    assert make_plan(MergeSettings(core="slerp"), 2).core.name == "slerp"
 
 
 def test_a_setting_that_does_not_exist():
@@ -106,7 +106,7 @@ def test_a_setting_that_does_not_exist():
 
 
 def test_defaults():
-    plan = make_plan(Settings(), 4)
+    plan = make_plan(MergeSettings(), 4)
     assert plan.weights.default == [0.25] * 4
     assert (plan.rank, plan.scale, plan.dtype) == (32, 1.0, None)
     assert plan.device == torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -132,14 +132,14 @@ def test_defaults():
     ids=str,
 )
 def test_values_that_are_fine(change, field, value):
-    found = getattr(make_plan(Settings(**change), 2), field)
+    found = getattr(make_plan(MergeSettings(**change), 2), field)
     assert found == value and type(found) is type(value)
 
 
 @pytest.mark.parametrize("solver", ["alternating", {"name": "riemannian_adam", "tol": 1e-3}])
 @pytest.mark.parametrize("manifold", ["grassmann", "stiefel"])
 def test_a_solver_gets_its_options_and_only_those(solver, manifold):
-    bound = make_plan(Settings(solver=solver, manifold=manifold), 2).solve.keywords
+    bound = make_plan(MergeSettings(solver=solver, manifold=manifold), 2).solve.keywords
     if solver == "alternating":
         assert set(bound) == {"tol", "max_sweeps"}
     else:

@@ -10,7 +10,7 @@ import lorafold
 from lorafold.cli.config import read
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.run import merge
-from lorafold.pipelines.merge.settings import CHOSEN, Settings
+from lorafold.pipelines.merge.settings import CHOSEN, MergeSettings
 from lorafold.runs.run import Run
 from tests.builders import changed, random_adapter
 from tests.builders import one_thread as one_thread
@@ -49,20 +49,20 @@ def pair() -> list[lorafold.Adapter]:
 
 @pytest.mark.parametrize("settings", SILENT.values(), ids=SILENT)
 def test_who_says_nothing_gets_what_was_found_best(settings):
-    found = Settings(**settings).with_strength(2)
+    found = MergeSettings(**settings).with_strength(2)
     assert {name: getattr(found, name) for name in CHOSEN} == CHOSEN
-    assert replace(found, core=None, **dict.fromkeys(CHOSEN, "auto")) == Settings(**settings)
+    assert replace(found, core=None, **dict.fromkeys(CHOSEN, "auto")) == MergeSettings(**settings)
 
 
 @pytest.mark.parametrize("settings", SAID.values(), ids=SAID)
 def test_what_is_said_counts_as_it_is_said(settings):
-    found = Settings(**settings).with_strength(2)
+    found = MergeSettings(**settings).with_strength(2)
     assert {name: getattr(found, name) for name in PLAIN} == PLAIN
 
 
 def test_one_part_may_be_said():
-    assert Settings(scale="each").with_strength(2) == Settings(scale="each", balance=False, core="sum")
-    assert Settings(balance=0.5).with_strength(2) == Settings(scale=1.0, balance=0.5, core="sum")
+    assert MergeSettings(scale="each").with_strength(2) == MergeSettings(scale="each", balance=False, core="sum")
+    assert MergeSettings(balance=0.5).with_strength(2) == MergeSettings(scale=1.0, balance=0.5, core="sum")
 
 
 def test_one_adapter_stays_as_it_is():
@@ -127,7 +127,7 @@ def test_a_run_records_what_was_chosen(tmp_path):
     metrics = merge(run, MergeConfig(rank=4, adapters="demo", page=False))
     assert {name: metrics["config"][name] for name in CHOSEN} == CHOSEN
     given = {name: metrics["config"][name] for name in ("weights", "core", *CHOSEN)}
-    assert Settings(**given).with_strength(2) == Settings(**given)
+    assert MergeSettings(**given).with_strength(2) == MergeSettings(**given)
 
 
 @pytest.mark.parametrize("left", [1e-1, 1e-3, 1e-6])

@@ -17,7 +17,7 @@ from lorafold.commands.merge.config import MergeConfig
 from lorafold.common.errors import LorafoldError
 from lorafold.common.options import choice, choices
 from lorafold.pipelines.merge.combine import noise
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from tests.builders import changed, random_adapter
 from tests.builders import one_thread as one_thread
 from tests.cli.test_config import composed
@@ -121,7 +121,7 @@ DENSE = {
 @pytest.mark.parametrize("name", DENSE)
 def test_a_method_is_its_formula_on_dense_matrices(name):
     """Cut to the rank by a truncated SVD, where it has more."""
-    result = lorafold.merge(trio(), lorafold.method(name, rank=R, solver=TIGHT))
+    result = lorafold.merge(trio(), lorafold.recipe(name, rank=R, solver=TIGHT))
     for module in SHAPES:
         merged = torch.from_numpy(DENSE[name](dense(trio(), module), module).copy())
         assert relative(updates(result.adapter)[module], truncations(merged, [R])[0]) < 1e-6
@@ -137,7 +137,7 @@ def test_balanced_is_wudi_at_norms_brought_together():
         balanced = [c * X for c, X in zip(level / norms, deltas[module], strict=True)]
         merged[module] = truncations(torch.from_numpy(spectral("wudi")(balanced, module).copy()), [R])[0]
     strength = np.sqrt(np.mean(level**2) / sum(float(delta.square().sum()) for delta in merged.values()))
-    result = lorafold.merge(trio(), lorafold.method("balanced", rank=R, solver=TIGHT))
+    result = lorafold.merge(trio(), lorafold.recipe("balanced", rank=R, solver=TIGHT))
     assert result.scale == pytest.approx(strength, rel=1e-9)
     for module, found in updates(result.adapter).items():
         assert relative(found, strength * merged[module]) < 1e-6
@@ -145,7 +145,7 @@ def test_balanced_is_wudi_at_norms_brought_together():
 
 def test_the_geodesic_mean_is_where_the_logarithms_cancel():
     adapters = trio((4, 4, 4))
-    result = lorafold.merge(adapters, lorafold.method("geodesic_mean", rank=R, solver=TIGHT))
+    result = lorafold.merge(adapters, lorafold.recipe("geodesic_mean", rank=R, solver=TIGHT))
     for module in SHAPES:
         found, deltas = updates(result.adapter)[module].numpy(), dense(adapters, module)
         U = karcher_point(found, deltas)
@@ -166,7 +166,7 @@ def karcher_point(found: np.ndarray, deltas: list[np.ndarray]) -> np.ndarray:
 
 @METHODS
 def test_neither_order_nor_a_common_factor_matters(name):
-    settings = lorafold.method(name, rank=R, solver=TIGHT)
+    settings = lorafold.recipe(name, rank=R, solver=TIGHT)
     one = lorafold.merge(trio(), settings)
     if name != "core_dare_ties":  # which drops entries by position
         assert change(lorafold.merge(trio()[::-1], settings), one) < 1e-6
@@ -176,14 +176,14 @@ def test_neither_order_nor_a_common_factor_matters(name):
     assert max(relative(delta, five[module]) for module, delta in found.items()) < 1e-6
 
 
-def complete(settings: Settings) -> Settings:
+def complete(settings: MergeSettings) -> MergeSettings:
     return replace(settings, **{group: choice(group, getattr(settings, group) or "sum") for group in GROUPS})
 
 
 @METHODS
 def test_the_command_and_the_library_agree(name):
     from_command = read(composed(f"method={name}"), MergeConfig).settings()
-    assert complete(from_command) == complete(lorafold.method(name)) != complete(Settings())
+    assert complete(from_command) == complete(lorafold.recipe(name)) != complete(MergeSettings())
 
 
 def test_what_is_asked_for_beside_a_method_holds():
@@ -198,4 +198,4 @@ def test_what_is_asked_for_beside_a_method_holds():
 
 def test_a_method_of_no_such_name():
     with pytest.raises(LorafoldError, match=r"unknown method 'core_tvs'\. Choose one of .*Did you mean 'core_tsv'\?"):
-        lorafold.method("core_tvs")
+        lorafold.recipe("core_tvs")

@@ -13,17 +13,17 @@ import yaml
 
 from lorafold.common.errors import unknown
 from lorafold.common.options import CONF, choices
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 
 
-def method(name: str, **changes: Any) -> Settings:
+def recipe(name: str, **changes: Any) -> MergeSettings:
     """The settings of a published method, as `lorafold merge method=NAME` has them.
 
-        lorafold.merge(adapters, lorafold.method("ctm", rank=16))
+        lorafold.merge(adapters, lorafold.recipe("ctm", rank=16))
 
     Args:
         name: of a file in `conf/method`.
-        changes: fields of `Settings` to replace.
+        changes: fields of `MergeSettings` to replace.
 
     Raises:
         LorafoldError: no method of that name.
@@ -33,8 +33,9 @@ def method(name: str, **changes: Any) -> Settings:
     content: dict[str, Any] = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text(encoding="utf-8"))
     chosen = dict(map(_choice, content.pop("defaults")))
     for key, value in content.items():
-        chosen[key] = {**_named(chosen.get(key, getattr(Settings, key))), **value} if isinstance(value, dict) else value
-    return replace(Settings(), **{**chosen, **changes})
+        start = chosen.get(key, getattr(MergeSettings, key))
+        chosen[key] = {**_named(start), **value} if isinstance(value, dict) else value
+    return replace(MergeSettings(), **{**chosen, **changes})
 
 
 def _choice(entry: Mapping[str, str]) -> tuple[str, Any]:
