@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lorafold.pipelines.convert.pipeline import ConvertResult, convert
     from lorafold.pipelines.convert.settings import ConvertSettings
     from lorafold.pipelines.inspect.pipeline import InspectResult, inspect
+    from lorafold.pipelines.inspect.settings import InspectSettings
     from lorafold.pipelines.merge.pipeline import MergeResult, merge
     from lorafold.pipelines.merge.recipes import recipe
     from lorafold.pipelines.merge.settings import MergeSettings
@@ -45,6 +46,7 @@ __all__ = [
     "ConvertResult",
     "ConvertSettings",
     "InspectResult",
+    "InspectSettings",
     "LorafoldError",
     "MergeResult",
     "MergeSettings",

@@ -1,12 +1,18 @@
-"""Fields of settings that carry their own explanation: what help says about them is written down here alone."""
+"""Settings: fields that carry their own explanation, and how a verb of the library takes them. Free of torch.
+
+What help and docstrings say about a setting is written down at its field alone.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import field, fields, replace
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+from lorafold.common.errors import LorafoldError, suggest
+
+Settings = TypeVar("Settings")
 
 # Headings of help.
 GOES_IN = "What goes in"
@@ -29,7 +35,7 @@ def setting(default: Any, text: str, group: str) -> Any:
     return field(default=default, metadata={"help": text, "group": group})
 
 
-def part_of(config: Any, kind: type[T]) -> T:
+def part_of(config: Any, kind: type[Settings]) -> Settings:
     """The settings of that kind out of a dataclass that has all their fields."""
     return kind(**{each.name: getattr(config, each.name) for each in fields(kind)})  # type: ignore[arg-type]
 
@@ -37,3 +43,35 @@ def part_of(config: Any, kind: type[T]) -> T:
 def entries(kind: type) -> Mapping[str, tuple[str, str]]:
     """The heading and the text of every field of a dataclass of settings, by name."""
     return {each.name: (each.metadata["group"], each.metadata["help"]) for each in fields(kind)}
+
+
+def documented(kind: type[Settings]) -> type[Settings]:
+    """A decorator: what help says of the fields ends the docstring, where `help` shows it."""
+    texts = {each.name: each.metadata["help"] for each in fields(kind) if "help" in each.metadata}  # type: ignore[arg-type]
+    lines = (f"    {name}: {' '.join(text.split())}" for name, text in texts.items())
+    kind.__doc__ = "\n".join((f"{inspect.getdoc(kind)}\n\nArgs:", *lines))
+    return kind
+
+
+def apply_changes(kind: type[Settings], settings: Settings | None, changes: Mapping[str, Any]) -> Settings:
+    """The settings, or their defaults, with the changes made.
+
+    Args:
+        kind: the dataclass.
+        settings: one of that kind; None: the defaults.
+        changes: values by the names of fields.
+
+    Raises:
+        LorafoldError: settings of another kind, or a name that is no field.
+    """
+    if settings is not None and not isinstance(settings, kind):
+        raise LorafoldError(
+            f"settings of type {type(settings).__name__}, expected {kind.__name__}",
+            remedy=f"Write each setting by its name, or lorafold.{kind.__name__}(...).",
+        )
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for name in changes:
+        if name not in known:
+            listing = f"The settings are {', '.join(known)}."
+            raise LorafoldError(f"unknown setting {name!r}", remedy=suggest(name, known).strip() or listing)
+    return replace(settings or kind(), **changes)  # type: ignore[type-var]

@@ -26,6 +26,7 @@ from lorafold.adapters.formats.peft_config import check_plain
 from lorafold.adapters.formats.peft_export import export_config
 from lorafold.adapters.parametrisations.settle import settle
 from lorafold.common.errors import LorafoldError
+from lorafold.common.settings import apply_changes
 from lorafold.pipelines.merge.pipeline import MergeResult, merge
 from lorafold.pipelines.merge.recipes import recipe as published
 from lorafold.pipelines.merge.settings import MergeSettings
@@ -64,7 +65,7 @@ def add_merged_adapter(
     """
     _check_names(model, adapters, adapter_name)
     chosen = {"device": _device(model), "weights": weights, **changes}
-    settings = replace(MergeSettings(), **chosen) if method is None else published(method, **chosen)
+    settings = apply_changes(MergeSettings, None, chosen) if method is None else published(method, **chosen)
     state = model.state_dict()
     result = merge([_read(model, state, name, settings) for name in adapters], settings)
     _add(model, adapters, adapter_name, result.adapter)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from lorafold.adapters.metadata.header import merged_metadata
 from lorafold.common.batched import put, take
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.parallel import map_pieces
+from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_space import CoreBatch, Layer, reduce_layers
 from lorafold.core_space.balanced import Factors, Rewritten, as_filed, averaging_error, balanced, balancing
@@ -29,7 +30,7 @@ from lorafold.layers.buckets import Bucket, split_buckets
 from lorafold.layers.line_up import line_up, load_all, non_finite_named
 from lorafold.pipelines.align.gauge import general_gauge, orthogonal_gauge
 from lorafold.pipelines.align.metrics import AlignedBatch, align_metrics
-from lorafold.pipelines.align.settings import AlignSettings
+from lorafold.pipelines.align.settings import AlignOptions, AlignSettings
 from lorafold.pipelines.align.subspace import nearest_in_class
 
 MODES, GROUPS = ("gauge", "subspace"), ("orthogonal", "general")
@@ -54,7 +55,7 @@ class AlignResult:
 
 
 def align(
-    adapters: Sequence[str | Path | Adapter], settings: AlignSettings | None = None, **changes: Any
+    adapters: Sequence[str | Path | Adapter], settings: AlignSettings | None = None, **changes: Unpack[AlignOptions]
 ) -> AlignResult:
     """Rewrite the second and further adapters so that they match the first, which stays as it is.
 
@@ -71,13 +72,13 @@ def align(
 
     Args:
         adapters: two or more files, folders or adapters in memory, all of one format.
-        settings: see `AlignSettings`.
-        changes: fields of `AlignSettings` to replace, e.g. group="general".
+        settings: all settings at once; None: the defaults.
+        changes: single settings by name, e.g. group="general". `help(lorafold.AlignSettings)` lists them.
 
     Raises:
         LorafoldError: a mistake in the settings or in a file.
     """
-    chosen = replace(settings or AlignSettings(), **changes)
+    chosen = apply_changes(AlignSettings, settings, changes)
     check_align(chosen, len(adapters))
     clock = Stopwatch()
     with clock("read"):

@@ -7,10 +7,13 @@ The command uses `AlignSettings` as the schema of `conf/align.yaml`; from Python
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from lorafold.common.defaults import INPUT_RANK
+from lorafold.common.settings import documented
 
 
+@documented
 @dataclass(frozen=True)
 class AlignSettings:
     """The settings of one alignment."""
@@ -20,3 +23,13 @@ class AlignSettings:
     base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
     input_rank: int = INPUT_RANK  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
     allow_different_bases: bool = False  # take adapters for models of different architectures, with a warning
+
+
+class AlignOptions(TypedDict, total=False):
+    """The fields of `AlignSettings`, as keywords."""
+
+    mode: str
+    group: str
+    base: str | None
+    input_rank: int
+    allow_different_bases: bool

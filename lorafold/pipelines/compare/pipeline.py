@@ -6,18 +6,19 @@ b = modules of a batch, N = adapters.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from lorafold.adapters import Adapter
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.parallel import map_pieces
+from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_space import Layer, reduce_layers
 from lorafold.geometry import DISTANCES
@@ -26,7 +27,7 @@ from lorafold.layers.line_up import line_up, load_all, non_finite_named
 from lorafold.pipelines.compare.metrics import compare_metrics
 from lorafold.pipelines.compare.overlap import overlap, singular_frames
 from lorafold.pipelines.compare.pair import ComparedBatch, Grids, grids_of
-from lorafold.pipelines.compare.settings import CompareSettings
+from lorafold.pipelines.compare.settings import CompareOptions, CompareSettings
 
 _MOST = 32  # modules per bucket: few enough to stay in the cache
 
@@ -55,19 +56,19 @@ class CompareResult:
 
 
 def compare(
-    adapters: Sequence[str | Path | Adapter], settings: CompareSettings | None = None, **changes: Any
+    adapters: Sequence[str | Path | Adapter], settings: CompareSettings | None = None, **changes: Unpack[CompareOptions]
 ) -> CompareResult:
     """Compare the update subspaces of two or more LoRA adapters, module by module and pair by pair, with chance.
 
     Args:
         adapters: files, folders or adapters in memory, all of one format.
-        settings: see `CompareSettings`.
-        changes: fields of `CompareSettings` to replace, e.g. alpha=0.01.
+        settings: all settings at once; None: the defaults.
+        changes: single settings by name, e.g. alpha=0.01. `help(lorafold.CompareSettings)` lists them.
 
     Raises:
         LorafoldError: a mistake in the settings or in a file.
     """
-    chosen = replace(settings or CompareSettings(), **changes)
+    chosen = apply_changes(CompareSettings, settings, changes)
     check_compare(chosen, len(adapters))
     clock = Stopwatch()
     with clock("read"):

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from lorafold.adapters import FORMATS, Adapter, Module
 from lorafold.adapters.conversion.convert import convert as convert_adapter
@@ -18,10 +18,11 @@ from lorafold.adapters.metadata.header import merged_metadata
 from lorafold.adapters.naming import Naming, namings, places
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.peak_memory import peak_rss_mb
+from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.layers.line_up import load_all
 from lorafold.pipelines._metrics import Json, input_entry
-from lorafold.pipelines.convert.settings import ConvertSettings
+from lorafold.pipelines.convert.settings import ConvertOptions, ConvertSettings
 
 ACTIONS = ("kept", "renamed", "split", "fused")
 
@@ -67,20 +68,22 @@ class ConvertResult:
         }
 
 
-def convert(adapter: str | Path | Adapter, settings: ConvertSettings | None = None, **changes: Any) -> ConvertResult:
+def convert(
+    adapter: str | Path | Adapter, settings: ConvertSettings | None = None, **changes: Unpack[ConvertOptions]
+) -> ConvertResult:
     """Rewrite an adapter in another format, every update exactly as it is.
 
     Layers that one format fuses and the other splits are split and fused by blocks, not approximated.
 
     Args:
         adapter: a file, a folder or an adapter in memory.
-        settings: see `ConvertSettings`.
-        changes: fields of `ConvertSettings` to replace, e.g. format="diffusers".
+        settings: all settings at once; None: the defaults.
+        changes: single settings by name, e.g. format="diffusers". `help(lorafold.ConvertSettings)` lists them.
 
     Raises:
         LorafoldError: an unknown format or architecture, something that the format cannot hold, or a bad file.
     """
-    chosen = replace(settings or ConvertSettings(), **changes)
+    chosen = apply_changes(ConvertSettings, settings, changes)
     form = check_convert(chosen)
     clock = Stopwatch()
     with clock("read"):

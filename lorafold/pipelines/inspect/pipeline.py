@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -17,11 +17,12 @@ from lorafold.adapters import Adapter, Module
 from lorafold.adapters.files.locate import locate
 from lorafold.adapters.files.tensor_file import open_tensors
 from lorafold.adapters.formats.registry import format_of
-from lorafold.common.defaults import INPUT_RANK
 from lorafold.common.errors import LorafoldError
+from lorafold.common.settings import apply_changes
 from lorafold.layers.line_up import line_up, non_finite_named
 from lorafold.layers.spectrum import singular_values, spectra
 from lorafold.pipelines.inspect.metrics import Findings, inspect_metrics
+from lorafold.pipelines.inspect.settings import InspectOptions, InspectSettings
 
 # Numbers below this have fewer digits the smaller they are.
 _SUBNORMAL = torch.finfo(torch.float16).tiny
@@ -39,17 +40,25 @@ class InspectResult:
         return inspect_metrics(self.adapter, self.findings)
 
 
-def inspect(adapter: str | Path | Adapter) -> InspectResult:
+def inspect(
+    adapter: str | Path | Adapter, settings: InspectSettings | None = None, **changes: Unpack[InspectOptions]
+) -> InspectResult:
     """Look at an adapter, damaged ones too: what it is, how large its updates are and which rank they have.
 
     Layers that are no plain pair of factors are looked at as the pair that `load` makes of them; of DoRA, for which
     that takes the base model, the update is the one before its magnitude is applied.
 
+    Args:
+        adapter: a file, a folder or an adapter in memory.
+        settings: all settings at once; None: the defaults.
+        changes: single settings by name: `help(lorafold.InspectSettings)` lists them.
+
     Raises:
         LorafoldError: nothing there, no complete safetensors file, of no known format, or no modules.
     """
+    chosen = apply_changes(InspectSettings, settings, changes)
     whole, keys, size = (adapter, frozenset[str](), None) if isinstance(adapter, Adapter) else _read(adapter)
-    settled = _settled(whole)
+    settled = _settled(whole, chosen.input_rank)
     if not settled.modules:
         raise LorafoldError("holds no LoRA factors", path=settled.path, remedy="Choose the file with the LoRA weights.")
     finite = torch.tensor([_is_finite(module) for module in settled.modules.values()])
@@ -73,8 +82,8 @@ def _read(path: str | Path) -> tuple[Adapter, frozenset[str], int]:
     return adapter, frozenset(file.tensors), file.path.stat().st_size
 
 
-def _settled(adapter: Adapter) -> Adapter:
-    made = {name: pending.module(INPUT_RANK) for name, pending in adapter.pending.items()}
+def _settled(adapter: Adapter, rank: int) -> Adapter:
+    made = {name: pending.module(rank) for name, pending in adapter.pending.items()}
     return replace(adapter, modules={**adapter.modules, **made}, pending={})
 
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import torch
 
 from lorafold.adapters import Adapter
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_pieces
+from lorafold.common.settings import apply_changes
 from lorafold.common.stages import Progress, Stage
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_rules import CoreRule
@@ -30,7 +31,7 @@ from lorafold.pipelines.merge.bucket import Factors, MergedBucket, lift_bucket, 
 from lorafold.pipelines.merge.combine import check_ranks
 from lorafold.pipelines.merge.metrics import MergedBatch, merge_metrics
 from lorafold.pipelines.merge.plan import Plan, make_plan
-from lorafold.pipelines.merge.settings import MergeSettings
+from lorafold.pipelines.merge.settings import MergeOptions, MergeSettings
 from lorafold.pipelines.merge.underflow import warn_of_underflow
 from lorafold.pipelines.merge.warnings import kept, warn_of_inputs, warn_of_vanishing, warn_of_weights
 from lorafold.scales import Scale, joined, of_a_sum
@@ -67,7 +68,7 @@ def merge(
     settings: MergeSettings | None = None,
     *,
     progress: Progress | None = None,
-    **changes: Any,
+    **changes: Unpack[MergeOptions],
 ) -> MergeResult:
     """Merge LoRA adapters into one of a chosen rank.
 
@@ -76,16 +77,16 @@ def merge(
 
     Args:
         adapters: files, folders or adapters in memory, of one base model.
-        settings: see `MergeSettings`.
+        settings: all settings at once; None: the defaults.
         progress: called as progress(stage, modules through it, modules in all); see `Stage`.
-        changes: fields of `MergeSettings` to replace, e.g. rank=16, objective="geodesic".
+        changes: single settings by name, e.g. rank=16, objective="geodesic". `help(lorafold.MergeSettings)` lists them.
 
     Raises:
         LorafoldError: a mistake in the settings or in a file.
     """
     clock = Stopwatch()
     check_list(adapters)
-    chosen = replace(settings or MergeSettings(), **changes)
+    chosen = apply_changes(MergeSettings, settings, changes)
     plan = make_plan(chosen, len(adapters))
     tell = progress or _unheard
     if isinstance(chosen.weights, Sequence) and not isinstance(chosen.weights, str):

@@ -6,24 +6,24 @@ Free of torch and of Hydra.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import yaml
 
 from lorafold.common.errors import unknown
 from lorafold.common.options import CONF, choices
-from lorafold.pipelines.merge.settings import MergeSettings
+from lorafold.common.settings import apply_changes
+from lorafold.pipelines.merge.settings import MergeOptions, MergeSettings
 
 
-def recipe(name: str, **changes: Any) -> MergeSettings:
+def recipe(name: str, **changes: Unpack[MergeOptions]) -> MergeSettings:
     """The settings of a published method, as `lorafold merge method=NAME` has them.
 
         lorafold.merge(adapters, lorafold.recipe("ctm", rank=16))
 
     Args:
         name: of a file in `conf/method`.
-        changes: fields of `MergeSettings` to replace.
+        changes: single settings by name, in place of the method's.
 
     Raises:
         LorafoldError: no method of that name.
@@ -35,7 +35,7 @@ def recipe(name: str, **changes: Any) -> MergeSettings:
     for key, value in content.items():
         start = chosen.get(key, getattr(MergeSettings, key))
         chosen[key] = {**_named(start), **value} if isinstance(value, dict) else value
-    return replace(MergeSettings(), **{**chosen, **changes})
+    return apply_changes(MergeSettings, None, {**chosen, **changes})
 
 
 def _choice(entry: Mapping[str, str]) -> tuple[str, Any]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 from lorafold.common.defaults import INPUT_RANK
 from lorafold.common.registry import located
+from lorafold.common.settings import documented
 
 # What keeps most of each adapter where no weights are given: found on validation data, see docs/quality.md.
 CHOSEN: Mapping[str, Any] = {"balance": 0.7, "scale": "mean_norm"}
 
 
+@documented
 @dataclass(frozen=True)
 class MergeSettings:
     """The settings of one merge.
@@ -48,7 +50,7 @@ class MergeSettings:
     allow_different_bases: bool = False  # take adapters for models of different architectures, with a warning
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     dtype: str = "auto"  # of the saved factors: auto (that of the first adapter) | float32 | float16 | bfloat16
-    seed: int = 0
+    seed: int = 0  # of the core rules that draw at random
 
     def with_strength(self, count: int) -> MergeSettings:
         """The settings with `balance`, `scale` and `core` as they count for so many adapters."""
@@ -58,3 +60,28 @@ class MergeSettings:
         given = {name: located(getattr(self, name)) for name in chosen}
         strength = {name: chosen[name] if value == "auto" else value for name, value in given.items()}
         return replace(self, core="sum" if self.core is None else self.core, **strength)
+
+
+class MergeOptions(TypedDict, total=False):
+    """The fields of `MergeSettings`, as keywords."""
+
+    weights: Any
+    module_weights: Any
+    block_weights: Any
+    balance: Any
+    truncate: Any
+    rank: Any
+    core_rank: Any
+    objective: Any
+    subspace_weight: float
+    reconstruction_weight: float
+    manifold: Any
+    solver: Any
+    core: Any
+    scale: Any
+    base: str | None
+    input_rank: int
+    allow_different_bases: bool
+    device: str
+    dtype: str
+    seed: int

@@ -6,10 +6,10 @@ b = modules of a batch, M = all modules, r = rank in the file, k = rank to keep.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from lorafold.adapters import Adapter, Module
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_pieces
+from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_space import lift
 from lorafold.layers.assemble import assemble
@@ -24,7 +25,7 @@ from lorafold.layers.line_up import line_up, load_all, non_finite_named
 from lorafold.layers.ranks import budget_ranks, energy_ranks, ratio_ranks
 from lorafold.layers.spectrum import Spectrum, singular_values, spectra
 from lorafold.pipelines.resize.metrics import Resized, resize_metrics
-from lorafold.pipelines.resize.settings import ResizeSettings
+from lorafold.pipelines.resize.settings import ResizeOptions, ResizeSettings
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 SHARES = ("energy", "ratio", "parameters")
@@ -44,7 +45,9 @@ class ResizeResult:
         return resize_metrics(self.source, self.adapter, self.modules, self.seconds)
 
 
-def resize(adapter: str | Path | Adapter, settings: ResizeSettings | None = None, **changes: Any) -> ResizeResult:
+def resize(
+    adapter: str | Path | Adapter, settings: ResizeSettings | None = None, **changes: Unpack[ResizeOptions]
+) -> ResizeResult:
     """Give the modules of an adapter lower ranks, each update becoming its best approximation of that rank.
 
     That is the truncated singular value decomposition (Eckart & Young 1936), in core space hence exact, split evenly
@@ -52,13 +55,13 @@ def resize(adapter: str | Path | Adapter, settings: ResizeSettings | None = None
 
     Args:
         adapter: a file, a folder or an adapter in memory.
-        settings: see `ResizeSettings`.
-        changes: fields of `ResizeSettings` to replace, e.g. rank=16, parameters=0.5.
+        settings: all settings at once; None: the defaults.
+        changes: single settings by name, e.g. rank=16, parameters=0.5. `help(lorafold.ResizeSettings)` lists them.
 
     Raises:
         LorafoldError: a mistake in the settings or in the file.
     """
-    chosen = replace(settings or ResizeSettings(), **changes)
+    chosen = apply_changes(ResizeSettings, settings, changes)
     check_resize(chosen)
     clock = Stopwatch()
     with clock("read"):
