@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+import torch
 
 import lorafold
 from tests.builders import DEMO
@@ -72,3 +73,77 @@ def test_settings_and_keywords_together():
     """What a keyword says counts, and the rest is as in the settings."""
     result = lorafold.resize(DEMO[0], lorafold.ResizeSettings(rank=2, parameters=0.5), parameters=None)
     assert {module.rank for module in result.adapter.modules.values()} == {2}
+
+
+def merged(**changes):
+    return lorafold.merge(DEMO, rank=4, solver="alternating", **changes)
+
+
+def values():
+    """Every public value, and what hangs at it."""
+    merge, compare, align = merged(), lorafold.compare(DEMO), lorafold.align(DEMO)
+    look, small = lorafold.inspect(DEMO[0]), lorafold.resize(DEMO[0], rank=3)
+    three = [*DEMO, DEMO[0]]
+    yield from (merge, compare, align, look, small, lorafold.convert(DEMO[0], format="peft"))
+    yield from (lorafold.compare(three), lorafold.merge([*three, DEMO[1]], rank=4, solver="alternating"))
+    yield from (merge.adapter, merge.adapter.modules["encoder.layer.0.attention.output.dense"], merge.inputs[0])
+    batch = merge.batches[0]
+    yield from (batch, batch.solution, batch.measures, batch.layers[0])
+    yield from (compare.batches[0], compare.batches[0].overlaps[0, 1], align.batches[0], look.findings, small.modules)
+
+
+def test_a_value_at_the_prompt_is_one_short_line():
+    for value in values():
+        assert repr(value).startswith(f"{type(value).__name__}(") and repr(value).endswith(")")
+        assert len(repr(value)) < 200 and repr(value).isprintable()
+
+
+def test_what_the_line_says():
+    result = merged()
+    summary = result.metrics()["summary"]
+    kept = " ".join(f"{share:.2f}" for share in summary["retained"])
+    assert repr(result) == f"MergeResult(36 modules, rank 4, kept {kept}, {summary['converged']}/36 converged)"
+    assert repr(result.adapter) == "Adapter(peft, 36 modules, rank 4, float16)"
+    assert repr(result.inputs[0]) == f"Adapter(peft, 36 modules, rank 24, float16, {DEMO[0]!r})"
+    assert repr(lorafold.convert(DEMO[0], format="peft")) == "ConvertResult(peft -> peft, 36 -> 36 modules)"
+    name = "encoder.layer.0.attention.output.dense"
+    assert repr(result.adapter.modules[name]) == f"Module({name!r}, 384 x 384, rank 4, scale 1, float16)"
+
+
+def test_names_from_files_stay_on_the_line():
+    module = lorafold.Module("a\n\x1b[31m" * 200, torch.ones(3, 1), torch.ones(1, 2), 0.5)
+    adapter = lorafold.Adapter("kohya", {module.name: module}, path=Path("b\n\x07" * 200))
+    for value in (module, adapter):
+        assert len(repr(value)) < 200 and repr(value).isprintable()
+    assert repr(lorafold.Adapter("kohya", {})) == "Adapter(kohya, 0 modules, rank -)"
+
+
+@pytest.mark.parametrize("write", [lorafold.save, lambda result, path: result.save(path)], ids=["save", "method"])
+def test_a_result_is_saved_and_never_over_its_inputs(write, tmp_path):
+    folder = lorafold.save(lorafold.load(DEMO[0]), tmp_path / "in")
+    single = lorafold.Adapter("kohya", {"a": lorafold.Module("a", torch.ones(3, 2), torch.ones(2, 2), 1.0)})
+    file = lorafold.save(single, tmp_path / "in.safetensors")
+    results = [
+        (lorafold.merge([folder, DEMO[1]], rank=4, solver="alternating"), folder, "out"),
+        (lorafold.resize(file, rank=1), file, "out.safetensors"),
+        (lorafold.convert(folder, format="peft"), folder, "converted"),
+    ]
+    for result, read, name in results:
+        path = write(result, tmp_path / name)
+        assert path == tmp_path / name
+        modules = lorafold.load(path).modules
+        assert all(torch.equal(modules[key].up, module.up) for key, module in result.adapter.modules.items())
+        with pytest.raises(lorafold.LorafoldError, match="must not be overwritten"):
+            write(result, read)
+
+
+def test_the_ending_is_that_of_the_format(tmp_path):
+    with pytest.raises(lorafold.LorafoldError, match=r"not a folder name for peft\. Name a folder; for a single"):
+        merged().save(tmp_path / "x.safetensors")
+    kohya = lorafold.Adapter("kohya", {"a": lorafold.Module("a", torch.ones(3, 1), torch.ones(1, 2), 1.0)})
+    with pytest.raises(lorafold.LorafoldError, match=r"not a file name for kohya\. Name a file that ends in"):
+        lorafold.save(kohya, tmp_path / "x")
+    for value in (lorafold.align(DEMO), kohya.modules["a"], "x"):
+        with pytest.raises(lorafold.LorafoldError, match=r"given, expected an adapter or a result"):
+            lorafold.save(value, tmp_path / "x")
+    assert not [*tmp_path.iterdir()]

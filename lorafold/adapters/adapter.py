@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from lorafold.adapters.module import Module
+from lorafold.common.brief import shortened
+from lorafold.common.cells import span
 
 if TYPE_CHECKING:
     from lorafold.adapters.pending import Pending
@@ -41,3 +43,11 @@ class Adapter:
     config: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
     pending: Mapping[str, Pending] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """One line: format, modules, ranks, dtypes of the factors, and the path."""
+        modules = self.modules.values()
+        dtypes = dict.fromkeys(str(module.up.dtype).removeprefix("torch.") for module in modules)
+        rank = f"rank {span(module.rank for module in modules)}"
+        path = [] if self.path is None else [shortened(repr(str(self.path)))]
+        return f"Adapter({', '.join((self.format, f'{len(modules)} modules', rank, *dtypes, *path))})"

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lorafold.common.brief import shortened
+
 
 @dataclass(frozen=True, eq=False)
 class Module:
@@ -40,3 +42,9 @@ class Module:
     def rank(self) -> int:
         """The number of columns of `up`; the rank of Delta W may be lower."""
         return self.up.shape[1]
+
+    def __repr__(self) -> str:
+        """One line: name, m x n, rank, scale, and dtype of the factors."""
+        m, n = self.shape
+        name, dtype = shortened(repr(self.name)), str(self.up.dtype).removeprefix("torch.")
+        return f"Module({name}, {m} x {n}, rank {self.rank}, scale {self.scale:.4g}, {dtype})"

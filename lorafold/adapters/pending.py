@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lorafold.adapters.module import Module
+from lorafold.common.brief import brief
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,8 @@ class Pending:
     layer: Module | Callable[[int | None], Module]
     magnitude: Tensor | None
     key: str
+
+    __repr__ = brief
 
     def module(self, rank: int | None) -> Module:
         """The layer without its magnitude; a pair of factors is exact, whatever its rank."""

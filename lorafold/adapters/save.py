@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol, cast
 
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.atomic import staged
@@ -15,14 +16,20 @@ from lorafold.adapters.formats.registry import FORMATS, Format
 from lorafold.common.errors import LorafoldError
 
 
-def save(adapter: Adapter, path: str | Path, *, forbid: Collection[str | Path] = ()) -> Path:
-    """Write `adapter` in its own format.
+class Result(Protocol):
+    """What a verb returns: it writes its adapter itself, and not over its inputs."""
+
+    def save(self, path: str | Path) -> Path: ...
+
+
+def save(adapter: Adapter | Result, path: str | Path, *, forbid: Collection[str | Path] = ()) -> Path:
+    """Write an adapter in its own format, or that of a result, which overwrites none of its inputs.
 
     The scale goes into alpha and the factors keep their bits; where a format has no alpha that every reader of it
     understands (diffusers, ComfyUI), the scale is folded into the factors.
 
     Args:
-        adapter: with finite factors and scales and at least one module.
+        adapter: with finite factors and scales and at least one module; or what `merge`, `resize` or `convert` returns.
         path: PEFT: a folder, else a file `*.safetensors`. An existing file is replaced, an existing folder only if it
             holds nothing but a PEFT adapter.
         forbid: files and folders, such as the inputs, that must not be overwritten, by whatever name.
@@ -34,6 +41,9 @@ def save(adapter: Adapter, path: str | Path, *, forbid: Collection[str | Path] =
         LorafoldError: one of the above does not hold, or the disk refuses.
     """
     target = Path(path).expanduser()
+    if not isinstance(adapter, Adapter):
+        check_not_input(target, forbid)
+        return _result(adapter, target).save(target)
     form = FORMATS[adapter.format]
     _check_modules(adapter, target)
     _check_kind(form, target)
@@ -50,6 +60,16 @@ def save(adapter: Adapter, path: str | Path, *, forbid: Collection[str | Path] =
             remedy="Check free space and permissions; Windows replaces no file whose tensors are still in use.",
         ) from error
     return target
+
+
+def _result(value: object, target: Path) -> Result:
+    if hasattr(value, "save"):
+        return cast(Result, value)
+    raise LorafoldError(
+        f"{type(value).__name__} given, expected an adapter or a result that has one",
+        path=target,
+        remedy="Give the result of merge, resize or convert, or one of result.adapters after align.",
+    )
 
 
 def _check_modules(adapter: Adapter, target: Path) -> None:
@@ -71,10 +91,17 @@ def _check_kind(form: Format, target: Path) -> None:
     if not form.companions:
         if target.suffix != ".safetensors" or entries is not None:
             raise LorafoldError(
-                f"not a file name for {form.name}", path=target, remedy="Name a file that ends in .safetensors."
+                f"not a file name for {form.name}",
+                path=target,
+                remedy="Name a file that ends in .safetensors; for a folder, convert the adapter to peft.",
             )
     elif target.suffix == ".safetensors" or is_file:
-        raise LorafoldError(f"not a folder name for {form.name}", path=target, remedy="Name a folder.")
+        files = " or ".join(name for name, other in FORMATS.items() if not other.companions)
+        raise LorafoldError(
+            f"not a folder name for {form.name}",
+            path=target,
+            remedy=f"Name a folder; for a single file, convert the adapter to {files}.",
+        )
     elif others := sorted((entries or set()) - {TENSORS_NAME, *form.companions}):
         raise LorafoldError(
             f"the folder also holds {', '.join(others[:3])}", path=target, remedy="Choose another folder."

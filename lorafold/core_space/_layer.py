@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lorafold.common.brief import brief
+
 Side = Literal["left", "right"]
 # How many numbers of stacked factors are held at a time: 8 MB in float64.
 _CHUNK = 2**20
@@ -26,6 +28,8 @@ class Layer:
     ups: tuple[Tensor, ...]  # (m, r_i)
     downs: tuple[Tensor, ...]  # (r_i, n)
     scales: tuple[float, ...]
+
+    __repr__ = brief
 
     @property
     def shape(self) -> tuple[int, int]:

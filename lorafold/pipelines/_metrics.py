@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from lorafold.adapters import Adapter
 
 Json = dict[str, Any]
+
+
+def paths(adapters: Iterable[Adapter]) -> list[Path]:
+    """Of those that come from files."""
+    return [adapter.path for adapter in adapters if adapter.path is not None]
 
 
 def input_entry(adapter: Adapter, energy: float) -> Json:

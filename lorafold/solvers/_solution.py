@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lorafold.common.brief import brief
 from lorafold.objectives import Evaluation, Objective
 
 
@@ -34,6 +35,8 @@ class Solution:
     gradient_norm: Tensor  # relative (b,)
     iterations: Tensor  # (b,)
     converged: Tensor  # gradient_norm <= tol (b,)
+
+    __repr__ = brief
 
 
 def point(objective: Objective, left: Tensor, right: Tensor) -> Point:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from math import fsum, sqrt
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-from rich.table import Table
 
 from lorafold.console.console import Console
 from lorafold.console.lines import say
-from lorafold.console.tables import amount, by_part, near, plain_table, printable, span
+from lorafold.console.tables import amount, drawn, near, printable, span
+from lorafold.pipelines.inspect.table import LEGEND, inspect_table
 
 Metrics = Mapping[str, Any]  # of one adapter or of one module
-MAX_ROWS = 12
 MAX_TAGS = 8
 WIDTH = 79
-
-_LEGEND = """
-used: numerical rank of the update; 95 %: rank that holds 95 % of its energy,
-the squared singular values; norm: ||dW||; share: of the adapter's energy
-""".strip()
 
 
 def show(adapter: Metrics, console: Console | None = None) -> None:
@@ -29,8 +21,8 @@ def show(adapter: Metrics, console: Console | None = None) -> None:
     say(console, _title(adapter), "bold")
     for line in (_contents(adapter), *_words(adapter)):
         say(console, line)
-    console.print(_table(adapter["modules"]))
-    say(console, _LEGEND, "dim")
+    console.print(drawn(inspect_table(adapter["modules"])))
+    say(console, LEGEND, "dim")
     for warning in adapter["warnings"]:
         say(console, f"warning: {printable(warning, 500)}", "yellow")
     console.print()
@@ -70,25 +62,3 @@ def _words(adapter: Metrics) -> Iterator[str]:
         "merged from": metadata.get("modelspec.merged_from"),
     }
     yield from (printable(f"{name}: {text}", WIDTH) for name, text in entries.items() if text)
-
-
-def _table(modules: Sequence[Metrics]) -> Table:
-    table = plain_table("part", "modules", "rank", "alpha", "used", "95 %", "norm", "share")
-    whole = _norm(modules)
-    for label, some in by_part(modules, MAX_ROWS).items():
-        table.add_row(label, *_cells(some, whole))
-    table.add_section()
-    table.add_row("total", *_cells(modules, whole), style="bold")
-    return table
-
-
-def _cells(modules: Sequence[Metrics], whole: float) -> tuple[str, ...]:
-    spans = (span(module[key] for module in modules) for key in ("rank", "alpha", "used", "rank_95"))
-    norm = _norm(modules)
-    share = f"{100 * (norm / whole) ** 2:.1f} %" if whole else "-"
-    return str(len(modules)), *spans, f"{norm:.3g}", share
-
-
-def _norm(modules: Sequence[Metrics]) -> float:
-    """Of several modules as one matrix; of those that are finite."""
-    return sqrt(fsum((module["norm"] or 0) ** 2 for module in modules))

@@ -5,20 +5,16 @@ Plain ASCII, so that it survives every terminal, pipe and log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
-from lorafold.adapters.naming.model_parts import group_of, labels
 from lorafold.console.console import Console
 from lorafold.console.lines import say
-from lorafold.console.tables import SIDES, _mean, _number, near
+from lorafold.console.tables import drawn, near
 from lorafold.pipelines.merge.settings import CHOSEN
+from lorafold.pipelines.merge.table import merge_table, total
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, or of one module
-MAX_COLUMNS = 3  # adapters with a column of their own; of more, the range is shown
 
 _LEGEND = """
 phi: overlap of subspaces, 0 orthogonal, 1 contained; before: of the adapters
@@ -32,7 +28,7 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     """Print the table, which adapter is which, what did not converge, and where the result is."""
     console = console or Console(highlight=False)
     console.print(_title(metrics), style="bold", soft_wrap=True)
-    console.print(table(metrics))
+    console.print(drawn(merge_table(metrics)))
     console.print(_LEGEND, style="dim", soft_wrap=True)
     for number, adapter in enumerate(metrics["inputs"], 1):
         gain = f", times {adapter['gain']:.3g}" if adapter.get("gain", 1) != 1 else ""
@@ -50,25 +46,10 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     say(console, f"merged adapter: {near(metrics['output']['path'])}")
 
 
-def table(metrics: Metrics) -> Table:
-    """One row per part of the model (at most about twenty) and the total."""
-    count = len(metrics["inputs"])
-    result = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    result.add_column("\npart")
-    phis = ("phi before\nleft right", "phi after\nleft right")
-    for header in (*phis, _kept_header(count), "\nerror", "converged\nof modules"):
-        result.add_column(header, justify="right")
-    for label, modules in _rows(metrics["modules"]).items():
-        result.add_row(label, *_cells(modules))
-    result.add_section()
-    result.add_row("total", *_total(metrics["summary"]), style="bold")
-    return result
-
-
 def one_line(metrics: Metrics) -> str:
     """A run of a sweep: its total row in words."""
     summary = metrics["summary"]
-    before, after, kept, error, converged = (" ".join(cell.split()) for cell in _total(summary))
+    before, after, kept, error, converged = (" ".join(cell.split()) for cell in total(summary))
     phis = f"phi {before} before, {after} after"
     return ", ".join((phis, f"kept {kept}", f"error {error}", f"{converged} converged", _seconds(summary)))
 
@@ -111,50 +92,6 @@ def _rank(metrics: Metrics) -> int | None:
 
 def _seconds(summary: Metrics) -> str:
     return f"{summary['seconds']['total']:.1f} s"
-
-
-def _rows(modules: Sequence[Metrics]) -> dict[str, list[Metrics]]:
-    groups = [group_of(module["name"]) for module in modules]
-    names = labels(groups)
-    rows: dict[str, list[Metrics]] = {label: [] for label in names.values()}
-    for group, module in zip(groups, modules, strict=True):
-        rows[names[group]].append(module)
-    return rows
-
-
-def _cells(modules: Sequence[Metrics]) -> tuple[str, ...]:
-    """Means over the modules of a row."""
-    before = [_mean(module["phi_inputs"][side] for module in modules) for side in SIDES]
-    after = [_mean(value for module in modules for value in module[side]["phi"]) for side in SIDES]
-    kept = [_mean(column) for column in zip(*(module["retained"] for module in modules), strict=True)]
-    error = _mean(module["reconstruction_error"] for module in modules)
-    converged = f"{sum(module['converged'] for module in modules)}/{len(modules)}"
-    return _pair(before), _pair(after), _kept(kept), _number(error, 3), converged
-
-
-def _total(summary: Metrics) -> tuple[str, ...]:
-    after = [_mean(summary["phi"][side]) for side in SIDES]
-    before = [summary["phi_inputs"][side] for side in SIDES]
-    converged = f"{summary['converged']}/{summary['modules']}"
-    error = _number(summary["reconstruction_error"], 3)
-    return _pair(before), _pair(after), _kept(summary["retained"]), error, converged
-
-
-def _kept_header(count: int) -> str:
-    if count > MAX_COLUMNS:
-        return "kept\nrange"
-    return "kept\n" + " ".join(f"#{number}".rjust(4) for number in range(1, count + 1))
-
-
-def _kept(values: Sequence[float | None]) -> str:
-    if len(values) <= MAX_COLUMNS:
-        return _pair(values)
-    known = [value for value in values if value is not None]
-    return f"{min(known):.2f}-{max(known):.2f}" if known else "-"
-
-
-def _pair(values: Iterable[float | None]) -> str:
-    return " ".join(_number(value, 2) for value in values)
 
 
 def _span(ranks: Sequence[int]) -> str:

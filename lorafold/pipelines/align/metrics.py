@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from lorafold.adapters import Adapter
+from lorafold.common.brief import brief
 from lorafold.common.peak_memory import peak_rss_mb
 from lorafold.core_space import Layer
 from lorafold.pipelines._metrics import Json, input_entry
@@ -29,6 +30,8 @@ class AlignedBatch:
     energies: Tensor  # ‖ΔW_i‖² (b, N)
     moved: Tensor  # ‖ΔW_i' - ΔW_i‖² (b, N)
     measures: Sequence[Mapping[str, Tensor]]  # (b,) each, per further adapter
+
+    __repr__ = brief
 
 
 def align_metrics(

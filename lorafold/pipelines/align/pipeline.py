@@ -53,6 +53,12 @@ class AlignResult:
         """Everything measured, as plain JSON: inputs, summary, modules."""
         return align_metrics(self.inputs, self.batches, self.settings.mode, self.seconds)
 
+    def __repr__(self) -> str:
+        """One line: adapters, modules, and how they were aligned."""
+        modules, settings = sum(len(batch.layers) for batch in self.batches), self.settings
+        how = f"gauge of the {settings.group} group" if settings.mode == "gauge" else f"mode {settings.mode}"
+        return f"AlignResult({len(self.inputs)} adapters, {modules} modules, {how})"
+
 
 def align(
     adapters: Sequence[str | Path | Adapter], settings: AlignSettings | None = None, **changes: Unpack[AlignOptions]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lorafold.common.brief import brief
 from lorafold.core_space import RANK_TOLERANCE, CoreBatch
 from lorafold.core_space.problem import Problem
 from lorafold.geometry import DISTANCES, phi_grid, principal_angles
@@ -43,6 +44,8 @@ class Overlap:
     distances: dict[str, Tensor]  # (s, b) each
     inner: Tensor  # (b,)  ⟨ΔW_1, ΔW_2⟩
     turned: Tensor  # (2, b)  variance of ⟨ΔW_1, ΔW_2⟩ with the one, the other update turned inside its subspaces
+
+    __repr__ = brief
 
 
 def singular_frames(batch: CoreBatch) -> list[SingularFrames]:

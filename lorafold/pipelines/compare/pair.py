@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lorafold.common.brief import brief
 from lorafold.core_space import Layer
 from lorafold.pipelines.compare.chance import Array, Chance, Counts, chance_of
 from lorafold.pipelines.compare.overlap import Overlap
@@ -33,6 +34,8 @@ class ComparedBatch:
     dims: Tensor  # (N, b)  numerical ranks
     energies: Tensor  # (N, b)  ‖ΔW_i‖²
     overlaps: Mapping[tuple[int, int], Overlap]
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any, Unpack
 import torch
 
 from lorafold.adapters import Adapter
+from lorafold.common.cells import number
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.parallel import map_pieces
 from lorafold.common.settings import apply_changes
@@ -26,7 +27,7 @@ from lorafold.layers.buckets import Bucket, split_buckets
 from lorafold.layers.line_up import line_up, load_all, non_finite_named
 from lorafold.pipelines.compare.metrics import compare_metrics
 from lorafold.pipelines.compare.overlap import overlap, singular_frames
-from lorafold.pipelines.compare.pair import ComparedBatch, Grids, grids_of
+from lorafold.pipelines.compare.pair import SIDES, ComparedBatch, Grids, grids_of
 from lorafold.pipelines.compare.settings import CompareOptions, CompareSettings
 
 _MOST = 32  # modules per bucket: few enough to stay in the cache
@@ -44,6 +45,16 @@ class CompareResult:
     def metrics(self) -> dict[str, Any]:
         """Everything measured, as plain JSON: inputs, summary, modules."""
         return compare_metrics(self.inputs, self.batches, self.settings.alpha, self.seconds)
+
+    def __repr__(self) -> str:
+        """One line: modules, and of a single pair the overlaps, cosine and verdict."""
+        summary = self.metrics()["summary"]
+        head = f"{len(self.inputs)} adapters, {summary['modules']} modules"
+        if len(self.inputs) > 2:
+            return f"CompareResult({head}, {len(summary['pairs'])} pairs)"
+        (pair,) = summary["pairs"]
+        phis = " ".join(number(pair[side]["phi"], 3) for side in SIDES)
+        return f"CompareResult({head}, phi {phis}, cosine {number(pair['cosine'], 4)}, {pair['verdict']})"
 
     @property
     def grids(self) -> Grids:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from lorafold.adapters import FORMATS, Adapter, Module
+from lorafold.adapters import FORMATS, Adapter, Module, save
 from lorafold.adapters.conversion.convert import convert as convert_adapter
 from lorafold.adapters.metadata.header import merged_metadata
 from lorafold.adapters.naming import Naming, namings, places
@@ -21,7 +21,7 @@ from lorafold.common.peak_memory import peak_rss_mb
 from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.layers.line_up import load_all
-from lorafold.pipelines._metrics import Json, input_entry
+from lorafold.pipelines._metrics import Json, input_entry, paths
 from lorafold.pipelines.convert.settings import ConvertOptions, ConvertSettings
 
 ACTIONS = ("kept", "renamed", "split", "fused")
@@ -66,6 +66,15 @@ class ConvertResult:
             },
             "modules": [_entry(link, self.source.modules, self.adapter.modules) for link in self.links],
         }
+
+    def save(self, path: str | Path) -> Path:
+        """Write the adapter, but not over the one that it was: see `lorafold.save`."""
+        return save(self.adapter, path, forbid=paths([self.source]))
+
+    def __repr__(self) -> str:
+        """One line: formats and modules, before and after."""
+        formats, modules = f"{self.source.format} -> {self.adapter.format}", len(self.source.modules)
+        return f"ConvertResult({formats}, {modules} -> {len(self.adapter.modules)} modules)"
 
 
 def convert(

@@ -18,6 +18,7 @@ from lorafold.adapters.metadata.base_model import base_model
 from lorafold.adapters.metadata.training import frequent_tags
 from lorafold.adapters.naming.model_parts import kind_of
 from lorafold.adapters.pending import Pending
+from lorafold.common.brief import brief
 from lorafold.layers.ranks import energy_ranks
 from lorafold.pipelines._metrics import Json
 from lorafold.pipelines.inspect.warnings import warnings
@@ -36,6 +37,8 @@ class Findings:
     keys: Collection[str]  # names of the tensors in the file; none for an adapter in memory
     bytes: int | None  # of the file with the tensors
     pending: Mapping[str, Pending]  # layers that were no pair of factors in the file
+
+    __repr__ = brief
 
 
 def inspect_metrics(adapter: Adapter, found: Findings) -> Json:

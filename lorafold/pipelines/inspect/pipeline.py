@@ -39,6 +39,12 @@ class InspectResult:
         """Everything found, as plain JSON: summary, metadata, warnings, modules."""
         return inspect_metrics(self.adapter, self.findings)
 
+    def __repr__(self) -> str:
+        """One line: the adapter, its norm, and how many warnings there are."""
+        metrics = self.metrics()
+        norm, count = metrics["summary"]["norm"], len(metrics["warnings"])
+        return f"InspectResult({self.adapter}, norm {norm:.3g}, {count} warnings)"
+
 
 def inspect(
     adapter: str | Path | Adapter, settings: InspectSettings | None = None, **changes: Unpack[InspectOptions]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lorafold.common.brief import brief
 from lorafold.core_space.problem import Problem
 
 
@@ -23,6 +24,8 @@ class Measures:
     phi_inputs_right: Tensor  # (b,)
     retained: Tensor  # ‖UᵀΔW_iV‖² / ‖ΔW_i‖²  (b, N)
     reconstruction_error: Tensor  # ‖ΔW_3 - scale M‖² / ‖scale M‖²  (b,)
+
+    __repr__ = brief
 
 
 def measure(problem: Problem, left: Tensor, right: Tensor, cores: Tensor, merged: Tensor, scale: float) -> Measures:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter
+from lorafold.common.brief import brief
 from lorafold.common.peak_memory import peak_rss_mb
 from lorafold.core_space import Layer
 from lorafold.pipelines._metrics import Json, input_entry
@@ -32,6 +33,8 @@ class MergedBatch:
     measures: Measures
     orthonormality: Tensor  # largest |U_3ᵀU_3 - I| or |V_3ᵀV_3 - I| (b,)
     seconds: Mapping[str, float]  # per stage, of the thread that did the work
+
+    __repr__ = brief
 
 
 def merge_metrics(

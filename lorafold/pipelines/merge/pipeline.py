@@ -15,7 +15,8 @@ from typing import Any, TypeVar, Unpack
 
 import torch
 
-from lorafold.adapters import Adapter
+from lorafold.adapters import Adapter, save
+from lorafold.common.cells import span
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_pieces
 from lorafold.common.settings import apply_changes
@@ -26,12 +27,14 @@ from lorafold.core_space import Layer
 from lorafold.layers.assemble import assemble
 from lorafold.layers.buckets import split_buckets
 from lorafold.layers.line_up import check_list, line_up, load_all, non_finite_named, template
+from lorafold.pipelines._metrics import paths
 from lorafold.pipelines.merge.balance import gains, scaled, truncated
 from lorafold.pipelines.merge.bucket import Factors, MergedBucket, lift_bucket, merge_bucket
 from lorafold.pipelines.merge.combine import check_ranks
 from lorafold.pipelines.merge.metrics import MergedBatch, merge_metrics
 from lorafold.pipelines.merge.plan import Plan, make_plan
 from lorafold.pipelines.merge.settings import MergeOptions, MergeSettings
+from lorafold.pipelines.merge.table import kept_cell
 from lorafold.pipelines.merge.underflow import warn_of_underflow
 from lorafold.pipelines.merge.warnings import kept, warn_of_inputs, warn_of_vanishing, warn_of_weights
 from lorafold.scales import Scale, joined, of_a_sum
@@ -61,6 +64,17 @@ class MergeResult:
         for entry, gain in zip(found["inputs"], self.gains, strict=True):
             entry["gain"] = gain
         return found
+
+    def save(self, path: str | Path) -> Path:
+        """Write the adapter, but over none of the inputs: see `lorafold.save`."""
+        return save(self.adapter, path, forbid=paths(self.inputs))
+
+    def __repr__(self) -> str:
+        """One line: modules, rank, what is kept of each adapter, and how many modules converged."""
+        summary, ranks = self.metrics()["summary"], (module.rank for module in self.adapter.modules.values())
+        converged = f"{summary['converged']}/{summary['modules']} converged"
+        shares = " ".join(kept_cell(summary["retained"]).split())
+        return f"MergeResult({summary['modules']} modules, rank {span(ranks)}, kept {shares}, {converged})"
 
 
 def merge(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
+from lorafold.common.brief import brief
 from lorafold.common.peak_memory import peak_rss_mb
 from lorafold.pipelines._metrics import Json, input_entry
 
@@ -24,6 +25,8 @@ class Resized:
     sigma: Tensor  # singular values before, zero-padded (M, r)
     ranks: Tensor  # after (M,)
     errors: Tensor  # ‖ΔW' - ΔW‖² of the factors as written (M,)
+
+    __repr__ = brief
 
     @property
     def energies(self) -> Tensor:

@@ -14,7 +14,8 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from lorafold.adapters import Adapter, Module
+from lorafold.adapters import Adapter, Module, save
+from lorafold.common.cells import number, span
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_pieces
 from lorafold.common.settings import apply_changes
@@ -24,6 +25,7 @@ from lorafold.layers.assemble import assemble
 from lorafold.layers.line_up import line_up, load_all, non_finite_named
 from lorafold.layers.ranks import budget_ranks, energy_ranks, ratio_ranks
 from lorafold.layers.spectrum import Spectrum, singular_values, spectra
+from lorafold.pipelines._metrics import paths
 from lorafold.pipelines.resize.metrics import Resized, resize_metrics
 from lorafold.pipelines.resize.settings import ResizeOptions, ResizeSettings
 
@@ -43,6 +45,16 @@ class ResizeResult:
     def metrics(self) -> dict[str, Any]:
         """Everything measured, as plain JSON: inputs, summary, modules."""
         return resize_metrics(self.source, self.adapter, self.modules, self.seconds)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the adapter, but not over the larger one: see `lorafold.save`."""
+        return save(self.adapter, path, forbid=paths([self.source]))
+
+    def __repr__(self) -> str:
+        """One line: modules, ranks before and after, and the share of ‖ΔW‖² that is kept."""
+        before, after = (span(m.rank for m in adapter.modules.values()) for adapter in (self.source, self.adapter))
+        kept = number(self.metrics()["summary"]["retained"], 3)
+        return f"ResizeResult({len(self.adapter.modules)} modules, rank {before} -> {after}, kept {kept})"
 
 
 def resize(
