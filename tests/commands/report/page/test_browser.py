@@ -172,8 +172,8 @@ def test_a_strangers_words_are_text(opened, tmp_path):
 
 @pytest.mark.parametrize(
     "runs",
-    [[{}], [{"command": "compare"}, metrics()], [metrics(evaluation={"a b": -1.5})]],
-    ids=["bare", "mixed", "value"],
+    [[{}], [metrics(evaluation={"a b": -1.5})]],
+    ids=["bare", "value"],
 )
 def test_it_draws_whatever_there_is(opened, tmp_path, runs):
     browser = opened(sweep_of(tmp_path, runs))

@@ -179,8 +179,8 @@ def test_every_script_is_in_the_page_and_writes_text_only():
 
 
 def test_the_colours_of_the_files_are_those_of_the_page():
-    page = (document._PAGE / "script" / "colour.js").read_text()
+    page = (document._PAGES / "script" / "colour.js").read_text()
     assert str(list(heat.MAKO)).replace("'", '"') in page
-    style = (document._PAGE / "page.css").read_text()
+    style = (document._PAGES / "page.css").read_text()
     for inks in (LIGHT, DARK):
         assert all(f"--{role}: {inks[role]};" in style for role in ("ink", "soft", "rule"))
