@@ -15,6 +15,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from lorafold.cli.plugins import register_plugins
 from lorafold.cli.ray_launcher import RayLauncher
 from lorafold.commands import COMMANDS
+from lorafold.commands.help import help_text
 from lorafold.common.errors import LorafoldError, suggest
 
 Config = TypeVar("Config")
@@ -27,7 +28,9 @@ def register(command: str) -> None:
         node = OmegaConf.structured(each.config)
         OmegaConf.set_readonly(node, False)  # of a frozen dataclass: else neither YAML nor the command line change it
         store(name=f"{name}_schema", node=node)
-    store(name="command", node={"hydra": {"job": {"name": command}}}, package="_global_")
+    settings = COMMANDS[command].config
+    text = help_text(command, settings, settings.help)
+    store(name="command", node={"hydra": {"job": {"name": command}, "help": {"template": text}}}, package="_global_")
     register_plugins()
     # Hydra takes launchers from the package hydra_plugins only, and knows them by name: one of ours needs no package.
     Plugins.instance().class_name_to_class["hydra_plugins.lorafold.RayLauncher"] = RayLauncher

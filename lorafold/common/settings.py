@@ -14,9 +14,9 @@ from lorafold.common.errors import LorafoldError, suggest
 
 Settings = TypeVar("Settings")
 
-# Headings of help.
-GOES_IN = "What goes in"
-COMES_OUT = "What comes out"
+# Headings of help; {name} is that of the command.
+GOES_IN = "What goes in (KEY=VALUE; put lists in quotes)"
+COMES_OUT = "What comes out, in outputs/{name}/DATE/TIME/"
 RUNS = "Where it runs"
 
 BASE = "weights of the model that they were trained on, file or folder; needed for DoRA only"
@@ -47,8 +47,7 @@ def entries(kind: type) -> Mapping[str, tuple[str, str]]:
 
 def documented(kind: type[Settings]) -> type[Settings]:
     """A decorator: what help says of the fields ends the docstring, where `help` shows it."""
-    texts = {each.name: each.metadata["help"] for each in fields(kind) if "help" in each.metadata}  # type: ignore[arg-type]
-    lines = (f"    {name}: {' '.join(text.split())}" for name, text in texts.items())
+    lines = (f"    {name}: {' '.join(text.split())}" for name, (_, text) in entries(kind).items())
     kind.__doc__ = "\n".join((f"{inspect.getdoc(kind)}\n\nArgs:", *lines))
     return kind
 

@@ -110,9 +110,9 @@ def record_run(run: Run, config: Any, command: Recorded) -> Metrics:
         judge = find_evaluator(config.evaluator, run.base) if _asked(config, "evaluator") else None
         track = find_tracker(config.tracker) if _asked(config, "tracker") else None
         clear(run.folder)
+        result, hashes = with_fingerprints(paths, lambda: command.work(run, paths, settings))
         if len(paths) > 1:
             run.announce(config.adapters)
-        result, hashes = with_fingerprints(paths, lambda: command.work(run, paths, settings))
         outcome = Outcome(run, config, paths, hashes, result, metrics)
         if command.write:
             with watch("write"):

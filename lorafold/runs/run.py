@@ -42,7 +42,7 @@ class Run:
     alone: bool = True
 
     def announce(self, adapters: Any) -> None:
-        """Say it first where the adapters are not the user's own."""
+        """Say it where the adapters are not the user's own, before what came out, and not of a run that was refused."""
         if adapters == "demo":
             log.info(_DEMO_SAID)
             if self.alone:

@@ -123,7 +123,10 @@ def one_line_error(process, cwd):
         (["merge", "scale=big"], ["scale='big'", "a finite number or one of each"]),
         (["merge", "input_rank=big"], ["input_rank=big", "Integer"]),
         (["merge", "method=ctn"], ["unknown method 'ctn'", "Did you mean 'ctm'?"]),
-        (["merge", "adapters=[A,B]", "module_weights={nope: [1,0]}"], ["module_weights['nope'] matches none of 36 modules"]),
+        (
+            ["merge", "adapters=[A,B]", "module_weights={nope: [1,0]}"],
+            ["module_weights['nope'] matches none of 36 modules"],
+        ),
         (["merge", "adapters=[a (1).safetensors]"], ["cannot read", "quote names"]),
         (["merge", "module_weights={layer.[0-3]: [1,0]}"], ["cannot read", "a backslash before each bracket"]),
         (["merge", "adapters=a,b"], ["Ambiguous", "'KEY=[A,B]'"]),

@@ -7,6 +7,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from lorafold.cli.config import read, register
+from lorafold.commands import COMMANDS
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.common.errors import LorafoldError
 from lorafold.common.options import CONF, choice
@@ -58,9 +59,9 @@ def test_the_command_and_the_library_have_the_same_defaults():
         assert getattr(settings, name) == (choice(name, value) if name in GROUPS and value else value)
 
 
-def test_merge_yaml_sets_no_value_of_its_own():
-    content = yaml.safe_load((CONF / "merge.yaml").read_text())
-    assert set(content) == {"defaults", "hydra"}
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_yaml_of_a_command_sets_no_value_of_its_own(name):
+    assert set(yaml.safe_load((CONF / f"{name}.yaml").read_text())) == {"defaults"}
 
 
 @pytest.mark.parametrize(

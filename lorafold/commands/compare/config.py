@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from lorafold.common.settings import part_of
+from lorafold.commands.help import ADAPTERS, PAGE, THREADS, Help
+from lorafold.common.settings import COMES_OUT, GOES_IN, RUNS, part_of, setting
 from lorafold.pipelines.compare.settings import CompareSettings
 
 
@@ -13,9 +14,18 @@ from lorafold.pipelines.compare.settings import CompareSettings
 class CompareConfig(CompareSettings):
     """`conf/compare.yaml`: the settings of a comparison, and what only the command needs to know."""
 
-    adapters: Any = "demo"  # list of files and folders, or "demo": the pair that lorafold ships
-    page: bool = True  # write overlap.html
-    threads: int | None = None  # of the CPU; None: leave them as they are
+    adapters: Any = setting("demo", ADAPTERS, GOES_IN)
+    page: bool = setting(True, PAGE, COMES_OUT)
+    threads: int | None = setting(None, THREADS, RUNS)
+
+    help: ClassVar[Help] = Help(
+        "how much two or more LoRA adapters overlap, layer by layer, whether that is more than chance, and what to "
+        "expect of a merge.",
+        (
+            "                 # the pair that lorafold ships",
+            " 'adapters=[a.safetensors,b.safetensors]'",
+        ),
+    )
 
     def settings(self) -> CompareSettings:
         """What `lorafold.compare` takes."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from lorafold.common.settings import part_of
+from lorafold.commands.help import ONE_ADAPTER, OUTPUT, OVERWRITE, THREADS, Help
+from lorafold.common.settings import COMES_OUT, GOES_IN, RUNS, part_of, setting
 from lorafold.pipelines.convert.settings import ConvertSettings
 
 
@@ -13,10 +14,16 @@ from lorafold.pipelines.convert.settings import ConvertSettings
 class ConvertConfig(ConvertSettings):
     """`conf/convert.yaml`: the settings of a conversion, and what only the command needs to know."""
 
-    adapters: Any = "demo"  # a file or folder, or "demo": the first of the pair that lorafold ships
-    output: str | None = None  # file or folder to write; None: converted[.safetensors] in the run's folder
-    overwrite: bool = False  # replace what is there already: the output, or an earlier run in the same folder
-    threads: int | None = None  # of the CPU; None: leave them as they are
+    adapters: Any = setting("demo", ONE_ADAPTER, GOES_IN)
+    output: str | None = setting(None, OUTPUT, COMES_OUT)
+    overwrite: bool = setting(False, OVERWRITE, COMES_OUT)
+    threads: int | None = setting(None, THREADS, RUNS)
+
+    help: ClassVar[Help] = Help(
+        "rewrite an adapter in another format; every update stays exactly as it is.",
+        (" adapters=a.safetensors format=diffusers",),
+        leaves="converted.safetensors or converted/, and metrics.json: which layers were renamed, split or fused",
+    )
 
     def settings(self) -> ConvertSettings:
         """What `lorafold.convert` takes."""

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+from lorafold.commands.help import THREADS, Help
+from lorafold.common.settings import COMES_OUT, GOES_IN, RUNS, part_of, setting
+from lorafold.pipelines.inspect.settings import InspectSettings
 
 
 @dataclass(frozen=True)
-class InspectConfig:
-    """`conf/inspect.yaml`: what to look at."""
+class InspectConfig(InspectSettings):
+    """`conf/inspect.yaml`: what to look at, and how."""
 
-    adapters: Any = "demo"  # a file or folder, a list of them, or "demo": the pair that lorafold ships
-    csv: bool = False  # write modules.csv
-    threads: int | None = None  # of the CPU; None: leave them as they are
+    adapters: Any = setting("demo", "file or folder, or a list of them; demo: the pair that lorafold ships", GOES_IN)
+    csv: bool = setting(False, "true: modules.csv too, a row for every module", COMES_OUT)
+    threads: int | None = setting(None, THREADS, RUNS)
+
+    help: ClassVar[Help] = Help(
+        "what is in an adapter: format, base model, ranks, size of the updates, trigger words, and what looks wrong.",
+        (" adapters=a.safetensors", " 'adapters=[a.safetensors,folder]' csv=true"),
+        (("inspect.json", "everything, module by module, and all metadata", COMES_OUT),),
+        left_out=("-cd RUN -cn resolved",),
+    )
+
+    def settings(self) -> InspectSettings:
+        """What `lorafold.inspect` takes."""
+        return part_of(self, InspectSettings)

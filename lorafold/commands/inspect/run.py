@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -32,9 +33,11 @@ def inspect(run: Run, config: InspectConfig) -> dict[str, Any]:
     """
     paths = one_or_more(config.adapters, run.base)
     with cpu_threads(config.threads):
-        settings = {"adapters": [*map(str, paths)], "csv": config.csv, "threads": torch.get_num_threads()}
+        settings = {**asdict(config), "adapters": [*map(str, paths)], "threads": torch.get_num_threads()}
         metrics = opening("inspect", run, settings, torch.device("cpu"))
-        adapters, hashes = with_fingerprints(paths, lambda: [inspect_adapter(path).metrics() for path in paths])
+        adapters, hashes = with_fingerprints(
+            paths, lambda: [inspect_adapter(path, config.settings()).metrics() for path in paths]
+        )
     metrics["adapters"] = hashed(adapters, hashes)
     if config.csv:
         write_modules(run.folder / "modules.csv", metrics["adapters"])

@@ -3,26 +3,75 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from lorafold.common.settings import part_of
-from lorafold.pipelines.merge.settings import MergeSettings
+from lorafold.commands.help import ADAPTERS, OUTPUT, OVERWRITE, PAGE, THREADS, Help
+from lorafold.common.settings import COMES_OUT, GOES_IN, RUNS, part_of, setting
+from lorafold.pipelines.merge.settings import SUBSPACES, MergeSettings
+
+_MANY = "Many runs"
 
 
 @dataclass(frozen=True)
 class MergeConfig(MergeSettings):
     """`conf/merge.yaml`: the settings of a merge, and what only the command needs to know."""
 
-    adapters: Any = "demo"  # list of files and folders, or "demo": the pair that lorafold ships
-    output: str | None = None  # file or folder to write; None: merged[.safetensors] in the run's folder
-    page: bool = True  # write overlap.html
-    path: int | None = None  # number of merges along the path from the first to the second adapter; None: one merge
-    evaluator: str | None = None  # package.module:function, which is given the merged adapter's path
-    score: Any = None  # what a run returns to the sweeper: phi, error, retained, parameters, or the evaluator's own
-    tracker: str | None = None  # where the run is logged too: "mlflow"
-    resume: bool = False  # leave out what is finished already in the folder of the run
-    overwrite: bool = False  # replace what is there already: the output, or an earlier run in the same folder
-    threads: int | None = None  # of the CPU; None: leave them as they are, or in a sweep share them
+    adapters: Any = setting("demo", ADAPTERS, GOES_IN)
+    output: str | None = setting(None, OUTPUT, COMES_OUT)
+    page: bool = setting(True, f"{PAGE}: how the adapters and the merged one lie to each other", COMES_OUT)
+    path: int | None = setting(
+        None,
+        "11: eleven merges on the way from the first adapter to the second, each in a folder, without pages",
+        COMES_OUT,
+    )
+    evaluator: str | None = setting(
+        None,
+        "package.module:function of yours, which is given the merged adapter's path and returns numbers",
+        _MANY,
+    )
+    score: Any = setting(
+        None,
+        "what hydra/sweeper=optuna is told of a run: phi, error, retained (of the worst adapter), parameters, value "
+        "(of an evaluator that returns a number), or a name that it returns; or a list of them",
+        _MANY,
+    )
+    tracker: str | None = setting(
+        None, "mlflow: log settings and figures there too, where MLFLOW_TRACKING_URI says", _MANY
+    )
+    resume: bool = setting(
+        False,
+        "true: leave out the finished ones among the runs in hydra.sweep.dir=DIR; repeat the same command",
+        _MANY,
+    )
+    overwrite: bool = setting(False, OVERWRITE, COMES_OUT)
+    threads: int | None = setting(None, THREADS, RUNS)
+
+    help: ClassVar[Help] = Help(
+        "two or more LoRA adapters in, one out.",
+        (
+            "                   # the pair that lorafold ships",
+            " 'adapters=[a.safetensors,b.safetensors]' rank=16",
+            " -m rank=8,16 objective=chordal,geodesic  # 4 runs",
+        ),
+        (
+            (
+                "method",
+                "a published method (or balanced, lorafold's own): chooses of the above what it needs",
+                SUBSPACES,
+            ),
+            (
+                "sweep",
+                "a named one of those below; or -m and values with commas",
+                _MANY,
+            ),
+            (
+                "hydra/launcher",
+                "joblib, ray, submitit_local, submitit_slurm: runs at the same time; hydra.launcher.KEY=...",
+                _MANY,
+            ),
+        ),
+        choices=("objective", "manifold", "solver", "core", "method", "sweep"),
+    )
 
     def settings(self) -> MergeSettings:
         """What `lorafold.merge` takes."""

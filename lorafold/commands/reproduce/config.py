@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+from lorafold.commands.help import Help
+from lorafold.common.settings import RUNS, setting
+
+_WHAT = "What to repeat (KEY=VALUE)"
 
 
 @dataclass(frozen=True)
 class ReproduceConfig:
     """`conf/reproduce.yaml`: what to repeat."""
 
-    run: str | None = None  # the folder that a merge left
-    tolerance: float = 1e-3  # largest relative difference of an update, and largest angle in radians, of equal runs
-    threads: int | None = None  # of the CPU; None: as many as then
+    run: str | None = setting(None, "the folder that a merge left", _WHAT)
+    tolerance: float = setting(
+        1e-3,
+        "largest relative difference of an update, and largest angle between its spaces in radians, of equal adapters",
+        _WHAT,
+    )
+    threads: int | None = setting(None, "of the CPU; null: as many as then", RUNS)
+
+    help: ClassVar[Help] = Help(
+        "run a merge again with the settings in its resolved.yaml, and say whether the adapter is identical, equal or "
+        "different.",
+        (" outputs/merge/DATE/TIME",),
+        leaves="again/, the run; and metrics.json: angles and difference of every module, and what has changed since, "
+        "such as the version of torch. It stops if the inputs have changed. The exit status is 1 for different.",
+        left_out=("-m", "-cd DIR -cn NAME", "-cd RUN -cn resolved"),
+    )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from lorafold.common.settings import part_of
+from lorafold.commands.help import ONE_ADAPTER, OUTPUT, OVERWRITE, THREADS, Help
+from lorafold.common.settings import COMES_OUT, GOES_IN, RUNS, part_of, setting
 from lorafold.pipelines.resize.settings import ResizeSettings
 
 
@@ -13,10 +14,22 @@ from lorafold.pipelines.resize.settings import ResizeSettings
 class ResizeConfig(ResizeSettings):
     """`conf/resize.yaml`: the settings of a change of rank, and what only the command needs to know."""
 
-    adapters: Any = "demo"  # a file or folder, or "demo": the first of the pair that lorafold ships
-    output: str | None = None  # file or folder to write; None: resized[.safetensors] in the run's folder
-    overwrite: bool = False  # replace what is there already: the output, or an earlier run in the same folder
-    threads: int | None = None  # of the CPU; None: leave them as they are
+    adapters: Any = setting("demo", ONE_ADAPTER, GOES_IN)
+    output: str | None = setting(None, OUTPUT, COMES_OUT)
+    overwrite: bool = setting(False, OVERWRITE, COMES_OUT)
+    threads: int | None = setting(None, THREADS, RUNS)
+
+    help: ClassVar[Help] = Help(
+        "give the modules of an adapter lower ranks. Every update becomes its best approximation of that rank "
+        "(truncated SVD, exact).",
+        (
+            " adapters=a.safetensors rank=16",
+            " adapters=a.safetensors energy=0.95 rank=32",
+            " -m adapters=a.safetensors parameters=0.25,0.5",
+        ),
+        leaves="resized.safetensors or resized/, in the format and dtype of the input, and metrics.json: rank, energy "
+        "kept and error of every module",
+    )
 
     def settings(self) -> ResizeSettings:
         """What `lorafold.resize` takes."""

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from lorafold.common.defaults import INPUT_RANK
-from lorafold.common.settings import documented
+from lorafold.common.settings import (
+    BASE,
+    DIFFERENT_BASES,
+    GOES_IN,
+    INPUT_RANK_HELP,
+    documented,
+    setting,
+)
 
 
 @documented
@@ -18,11 +25,21 @@ from lorafold.common.settings import documented
 class AlignSettings:
     """The settings of one alignment."""
 
-    mode: str = "gauge"  # gauge: the same updates in other factors | subspace: the same subspaces, other updates
-    group: str = "orthogonal"  # of the gauge: orthogonal (closed form) | general (all invertible matrices, iterated)
-    base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
-    input_rank: int = INPUT_RANK  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
-    allow_different_bases: bool = False  # take adapters for models of different architectures, with a warning
+    mode: str = setting(
+        "gauge",
+        "gauge: the update of every adapter; its factors change\nsubspace: its column and row spaces; the update "
+        "becomes the nearest to that of the first adapter",
+        "What is kept",
+    )
+    group: str = setting(
+        "orthogonal",
+        "of the gauge. orthogonal: in closed form\ngeneral: all invertible matrices, by iteration; each module as "
+        "it is where that errs less",
+        "What is kept",
+    )
+    base: str | None = setting(None, BASE, GOES_IN)
+    input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
+    allow_different_bases: bool = setting(False, DIFFERENT_BASES, GOES_IN)
 
 
 class AlignOptions(TypedDict, total=False):

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from lorafold.common.defaults import INPUT_RANK
-from lorafold.common.settings import documented
+from lorafold.common.settings import (
+    BASE,
+    COMES_OUT,
+    DIFFERENT_BASES,
+    GOES_IN,
+    INPUT_RANK_HELP,
+    documented,
+    setting,
+)
 
 
 @documented
@@ -18,11 +26,18 @@ from lorafold.common.settings import documented
 class CompareSettings:
     """The settings of one comparison."""
 
-    distances: Any = ("chordal", "geodesic")  # list: which distances to report beside phi
-    alpha: float = 0.05  # significance level, in (0, 1): how often chance alone may pass for more
-    base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
-    input_rank: int = INPUT_RANK  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
-    allow_different_bases: bool = False  # take adapters for models of different architectures, with a warning
+    distances: Any = setting(
+        ("chordal", "geodesic"),
+        "which to report beside phi: asimov, binet_cauchy, chordal, fubini_study, geodesic, martin, procrustes, "
+        "spectral",
+        COMES_OUT,
+    )
+    alpha: float = setting(
+        0.05, "significance level, in (0, 1): how often chance alone may pass for more than chance", COMES_OUT
+    )
+    base: str | None = setting(None, BASE, GOES_IN)
+    input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
+    allow_different_bases: bool = setting(False, DIFFERENT_BASES, GOES_IN)
 
 
 class CompareOptions(TypedDict, total=False):

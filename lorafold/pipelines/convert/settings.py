@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from lorafold.common.defaults import INPUT_RANK
-from lorafold.common.settings import documented
+from lorafold.common.settings import (
+    BASE,
+    GOES_IN,
+    INPUT_RANK_HELP,
+    documented,
+    setting,
+)
 
 
 @documented
@@ -14,9 +20,9 @@ from lorafold.common.settings import documented
 class ConvertSettings:
     """Into which format."""
 
-    format: str | None = None  # kohya | diffusers | comfyui | peft; there is no default
-    base: str | None = None  # file or folder: weights that the adapter was trained on; DoRA needs them
-    input_rank: int = INPUT_RANK  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
+    format: str | None = setting(None, "kohya, diffusers, comfyui or peft", "What it becomes")
+    base: str | None = setting(None, BASE, GOES_IN)
+    input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
 
 
 class ConvertOptions(TypedDict, total=False):

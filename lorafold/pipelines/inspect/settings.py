@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from lorafold.common.defaults import INPUT_RANK
-from lorafold.common.settings import documented
+from lorafold.common.settings import GOES_IN, INPUT_RANK_HELP, documented, setting
 
 
 @documented
@@ -14,7 +14,7 @@ from lorafold.common.settings import documented
 class InspectSettings:
     """How an adapter is looked at."""
 
-    input_rank: int = INPUT_RANK  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
+    input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
 
 
 class InspectOptions(TypedDict, total=False):

@@ -12,8 +12,18 @@ from typing import Any, TypedDict
 
 from lorafold.common.defaults import INPUT_RANK
 from lorafold.common.registry import located
-from lorafold.common.settings import documented
+from lorafold.common.settings import (
+    BASE,
+    COMES_OUT,
+    DIFFERENT_BASES,
+    GOES_IN,
+    INPUT_RANK_HELP,
+    RUNS,
+    documented,
+    setting,
+)
 
+SUBSPACES = "How the merged subspaces are found"
 # What keeps most of each adapter where no weights are given: found on validation data, see docs/quality.md.
 CHOSEN: Mapping[str, Any] = {"balance": 0.7, "scale": "mean_norm"}
 
@@ -31,26 +41,55 @@ class MergeSettings:
     they are given, and a rule is what its paper says, the sum too.
     """
 
-    weights: Any = None  # one number per adapter; "sum": 1 each; "mean" or None: 1 / (number of adapters) each
-    module_weights: Any = None  # {regex: weights} for modules in whose name it occurs, the first that does; or None
-    block_weights: Any = None  # factors on those: a preset, numbers or {regex: factor}, or one of these per adapter
-    balance: Any = "auto"  # bring the adapters' norms together first: part of the way in [0, 1]; True: to one norm
-    truncate: Any = None  # rank to which every adapter is cut first, or one per adapter; None: none
-    rank: Any = 32  # rank of the merged adapter, or "max": the exact joint rank of each module
-    core_rank: Any = None  # of the subspaces in which the core rule works, before the cut to `rank`; None: rank
-    objective: Any = "chordal"  # choice: distance, reconstruction, directions
-    subspace_weight: float = 1.0  # of the distance term, >= 0
-    reconstruction_weight: float = 1.0  # of the reconstruction term, >= 0
-    manifold: Any = "grassmann"  # choice: where U and V live
-    solver: Any = "riemannian_adam"  # choice
-    core: Any = None  # choice: how the r x r coordinates combine; None: their sum
-    scale: Any = "auto"  # factor on the merged update, or the name of a way to choose it from the adapters alone
-    base: str | None = None  # file or folder: weights that the adapters were trained on; DoRA needs them
-    input_rank: int = INPUT_RANK  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
-    allow_different_bases: bool = False  # take adapters for models of different architectures, with a warning
-    device: str = "auto"  # auto | cpu | cuda | cuda:N
-    dtype: str = "auto"  # of the saved factors: auto (that of the first adapter) | float32 | float16 | bfloat16
-    seed: int = 0  # of the core rules that draw at random
+    weights: Any = setting(
+        None,
+        "one number each: 'weights=[0.7,0.3]'; sum: 1 each; mean: 1/N each; null: that, with the strengths chosen "
+        "(balance=0.7 scale=mean_norm) unless balance, scale or core is given",
+        GOES_IN,
+    )
+    module_weights: Any = setting(
+        None,
+        "others for modules with such names, as regular expressions: 'module_weights={up_blocks:\xa0[1,0]}'",
+        GOES_IN,
+    )
+    block_weights: Any = setting(
+        None,
+        "factors by block as of LoRA Block Weight, per adapter: 'block_weights=[null,OUTALL]', 12, 17, 20, 26, 57 "
+        "or 61 numbers, or {OUT0.:\xa00.5}",
+        GOES_IN,
+    )
+    balance: Any = setting(
+        "auto", "true: bring all adapters to the same norm first; 0.5: the ratio of two norms to its root", GOES_IN
+    )
+    truncate: Any = setting(None, "rank to which each adapter is cut first, or one per adapter; null: none", GOES_IN)
+    rank: Any = setting(32, "of the merged adapter; max: enough to lose nothing", COMES_OUT)
+    core_rank: Any = setting(
+        None, "of the subspaces in which the core rule works, if more than rank; max: all", SUBSPACES
+    )
+    objective: Any = setting("chordal", "distance to those of the adapters; objective.KEY=...", SUBSPACES)
+    subspace_weight: float = setting(1.0, "of that distance; 0: plain truncated SVD", SUBSPACES)
+    reconstruction_weight: float = setting(
+        1.0, "of the distance to the weighted sum of the updates; 0: the subspaces alone count", SUBSPACES
+    )
+    manifold: Any = setting("grassmann", "where the subspaces live", SUBSPACES)
+    solver: Any = setting("riemannian_adam", "how the minimum is found; solver.KEY=...", SUBSPACES)
+    core: Any = setting(
+        None,
+        "how the updates combine inside the subspaces; left out: their sum, with the strengths chosen (see weights)",
+        SUBSPACES,
+    )
+    scale: Any = setting(
+        "auto",
+        "strength of the merged adapter: a number, or how to choose one from the adapters alone: each, max_norm, "
+        "mean_norm, presence, retained, target",
+        COMES_OUT,
+    )
+    base: str | None = setting(None, BASE, GOES_IN)
+    input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
+    allow_different_bases: bool = setting(False, DIFFERENT_BASES, GOES_IN)
+    device: str = setting("auto", "cpu, cuda, cuda:N; auto: a GPU where there is one", RUNS)
+    dtype: str = setting("auto", "float32, float16, bfloat16; auto: of the first input", COMES_OUT)
+    seed: int = setting(0, "of random numbers", RUNS)
 
     def with_strength(self, count: int) -> MergeSettings:
         """The settings with `balance`, `scale` and `core` as they count for so many adapters."""

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from lorafold.common.defaults import INPUT_RANK
-from lorafold.common.settings import documented
+from lorafold.common.settings import (
+    BASE,
+    GOES_IN,
+    INPUT_RANK_HELP,
+    documented,
+    setting,
+)
+
+_KEPT = "How much is kept: one of these, or rank alone"
 
 
 @documented
@@ -18,12 +26,19 @@ from lorafold.common.settings import documented
 class ResizeSettings:
     """How much of each module is kept: `rank` alone, or one of the others with `rank` as an upper limit."""
 
-    rank: int | None = None  # of every module, but not more than it has
-    energy: float | None = None  # share of every module's squared singular values, in (0, 1]
-    ratio: float | None = None  # of a module's singular values to its largest one, in (0, 1]
-    parameters: float | None = None  # share of the adapter's parameters, in (0, 1], where they keep most energy
-    base: str | None = None  # file or folder: weights that the adapter was trained on; DoRA needs them
-    input_rank: int = INPUT_RANK  # to which LoHa, LoKr, DoRA and whole differences are cut when they are read
+    rank: int | None = setting(None, "of a module at most", _KEPT)
+    energy: float | None = setting(None, "of every module, a share of its squared singular values, in (0, 1]", _KEPT)
+    ratio: float | None = setting(
+        None, "of every module, the singular values that are not below this share of its largest one, in (0, 1]", _KEPT
+    )
+    parameters: float | None = setting(
+        None,
+        "a share of the adapter's parameters, in (0, 1], spent on the singular values that buy most energy, in any "
+        "module",
+        _KEPT,
+    )
+    base: str | None = setting(None, BASE, GOES_IN)
+    input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
 
 
 class ResizeOptions(TypedDict, total=False):

@@ -53,11 +53,6 @@ def test_a_mistake_is_one_line(warm, sweep, tmp_path):
     assert line.startswith("lorafold: error: chosen='99'")
 
 
-def test_help_fits_the_terminal(warm, tmp_path):
-    lines = warm.piped("report", "--help", cwd=tmp_path).stdout.splitlines()
-    assert max(map(len, lines)) <= 80
-
-
 @pytest.mark.parametrize("runs", [[], None, 3, [1]])
 def test_runs_are_folders(tmp_path, runs):
     with pytest.raises(LorafoldError, match="expected a list of folders"):
