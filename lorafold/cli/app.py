@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorafold._version import __version__
-from lorafold.cli.arguments import plain_folders, quoted
+from lorafold.cli.arguments import with_plain_words
 from lorafold.cli.exit_status import ends_as_programs_do, fail, mistakes_in_one_line, print_anywhere, reader_left
-from lorafold.commands import COMMANDS, Command
+from lorafold.commands import COMMANDS
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.options import CONF
 from lorafold.runs.folders import ERROR, leave_error, threads_per_worker
@@ -60,19 +60,9 @@ def _answer(line: list[str]) -> None:
         case ["-sc" | "--shell_completion", *_] as arguments:
             _complete(arguments)
         case [name, *arguments] if name in COMMANDS:
-            _run_hydra(name, [f"lorafold {name}", *_with_plain_words(COMMANDS[name], arguments)])
+            _run_hydra(name, [f"lorafold {name}", *with_plain_words(COMMANDS[name], arguments)])
         case [name, *_]:
             fail(f"unknown command {name!r}.{suggest(name, COMMANDS)} The commands are: {', '.join(COMMANDS)}")
-
-
-def _with_plain_words(command: Command, arguments: list[str]) -> list[str]:
-    """The arguments with those that are no KEY=VALUE as such."""
-    if command.words:
-        return plain_folders(arguments, command.words)
-    match arguments:
-        case [word, *rest] if command.word and "=" not in word and not word.startswith("-"):
-            return [f"{command.word}={quoted(word)}", *rest]
-    return arguments
 
 
 def _run_hydra(name: str, argv: list[str]) -> None:

@@ -6,8 +6,20 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from lorafold.commands import Command
+
 # Flags of Hydra that are followed by a word.
 _WITH_VALUE = ("-cd", "--config-dir", "-cp", "--config-path", "-cn", "--config-name", "-p", "--package", "-c", "--cfg")
+
+
+def with_plain_words(command: Command, arguments: list[str]) -> list[str]:
+    """The arguments with plain words as KEY=VALUE, where the command takes such words."""
+    if command.words:
+        return plain_folders(arguments, command.words)
+    match arguments:
+        case [word, *rest] if command.word and "=" not in word and not word.startswith("-"):
+            return [f"{command.word}={quoted(word)}", *rest]
+    return arguments
 
 
 def plain_folders(arguments: Sequence[str], key: str) -> list[str]:

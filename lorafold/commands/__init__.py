@@ -29,14 +29,14 @@ class Command:
 
     Args:
         summary: what it does, in a line.
-        config: a dataclass of its settings, the schema of `conf/NAME.yaml`.
+        config: a dataclass of its settings, the schema of `conf/NAME.yaml`, with a `help` of class `Help`.
         function: `module:function`, called with the run and the settings; imported when it is called.
         word: the setting for which a plain word of the command line stands, if any; `words`: for all plain words.
         scored: whether the function returns what a sweeper is to minimise or maximise.
     """
 
     summary: str
-    config: type
+    config: type[Any]
     function: str
     word: str | None = None
     words: str | None = None

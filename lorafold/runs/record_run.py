@@ -19,7 +19,7 @@ from lorafold.adapters.formats.fingerprint import fingerprint
 from lorafold.adapters.metadata.header import signed
 from lorafold.common.registry import located
 from lorafold.common.stopwatch import Stopwatch
-from lorafold.runs.evaluator import evaluate, find_evaluator
+from lorafold.runs.evaluator import Evaluator, evaluate, find_evaluator
 from lorafold.runs.folders import METRICS, clear, finished, sweep_up
 from lorafold.runs.inputs import adapter_paths, hashed, with_fingerprints
 from lorafold.runs.output import check_output, output_path
@@ -85,7 +85,7 @@ class Recorded:
     paths: Callable[[Any, Path], list[Path]] = adapter_paths
     resolved: Callable[[Any, int], Mapping[str, Any]] = lambda settings, _: _located(settings)
     write: Callable[[Outcome], Metrics] | None = None
-    extras: Callable[[Outcome], Metrics] = lambda _: {}
+    extras: Callable[[Outcome], Metrics] | None = None
     warning: Callable[[Metrics], str] = lambda _: ""
 
 
@@ -98,7 +98,7 @@ def record_run(run: Run, config: Any, command: Recorded) -> Metrics:
     Raises:
         LorafoldError: a mistake in the settings or the files; nothing is written then.
     """
-    start, watch = perf_counter(), Stopwatch()
+    start = perf_counter()
     paths, config = command.paths(config.adapters, run.base), run.located(config)
     with cpu_threads(config.threads):
         settings = config.settings()
@@ -111,29 +111,33 @@ def record_run(run: Run, config: Any, command: Recorded) -> Metrics:
         track = find_tracker(config.tracker) if _asked(config, "tracker") else None
         clear(run.folder)
         result, hashes = with_fingerprints(paths, lambda: command.work(run, paths, settings))
-        if len(paths) > 1:
-            run.announce(config.adapters)
-        outcome = Outcome(run, config, paths, hashes, result, metrics)
-        if command.write:
-            with watch("write"):
-                metrics |= command.write(outcome)
-        metrics |= result.metrics()
-        metrics["inputs"] = hashed(metrics["inputs"], hashes)
-        seconds = metrics["summary"]["seconds"]
-        seconds["total"] = perf_counter() - start  # for a page
-        write_resolved(run.folder / "resolved.yaml", command.name, metrics["config"])
-        with watch("page"):
-            metrics |= command.extras(outcome)
-        if judge:
-            with watch("evaluate"):
-                metrics["evaluation"] = evaluate(judge, Path(metrics["output"]["path"]))
-    del seconds["total"]
-    seconds |= {**watch.seconds, "total": perf_counter() - start}
+        _complete(Outcome(run, config, paths, hashes, result, metrics), command, judge, start)
     write_json(run.folder / METRICS, metrics)
     if track:
         track(" ".join(run.overrides) or run.folder.name, metrics)
     _tell(run, metrics, command)
     return metrics
+
+
+def _complete(outcome: Outcome, command: Recorded, judge: Evaluator | None, start: float) -> None:
+    """Write what there is to write, and complete the record."""
+    metrics, folder, watch = outcome.metrics, outcome.run.folder, Stopwatch()
+    if command.write:
+        with watch("write"):
+            metrics |= command.write(outcome)
+    metrics |= outcome.result.metrics()
+    metrics["inputs"] = hashed(metrics["inputs"], outcome.hashes)
+    seconds = metrics["summary"]["seconds"]
+    seconds["total"] = perf_counter() - start  # for a page
+    write_resolved(folder / "resolved.yaml", command.name, metrics["config"])
+    if command.extras:
+        with watch("page"):
+            metrics |= command.extras(outcome)
+    if judge:
+        with watch("evaluate"):
+            metrics["evaluation"] = evaluate(judge, Path(metrics["output"]["path"]))
+    del seconds["total"]
+    seconds |= {**watch.seconds, "total": perf_counter() - start}
 
 
 def write_output(stem: str) -> Callable[[Outcome], Metrics]:
@@ -180,9 +184,9 @@ def _finished(run: Run, config: Mapping[str, Any], paths: Sequence[Path]) -> Met
 
 
 def _tell(run: Run, metrics: Metrics, command: Recorded) -> None:
-    log.info(
-        "%s; wrote %s", command.one_line(metrics), metrics["output"]["path"] if "output" in metrics else run.folder
-    )
+    if len(metrics["inputs"]) > 1:
+        run.announce(metrics["config"]["adapters"])
+    log.info("%s; wrote %s", command.one_line(metrics), metrics.get("output", {"path": run.folder})["path"])
     if warning := command.warning(metrics):
         log.info("%s", warning)
     if run.alone:

@@ -1,4 +1,4 @@
-"""One run of `lorafold report`: what it leaves, and what it tells. Free of Hydra, as `lorafold.runs.run` is."""
+"""One run of `lorafold report`: what it leaves, and what it tells."""
 
 from __future__ import annotations
 
