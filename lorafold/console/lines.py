@@ -1,4 +1,7 @@
-"""Lines of text, without a table: broken at spaces on a terminal, whole in pipes and files, for other programs."""
+"""Lines of text, without a table: broken at spaces on a terminal, whole in pipes and files, for other programs.
+
+Free of rich, which takes a while to import.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,7 @@ import logging
 import os
 import sys
 import textwrap
-from typing import IO, TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from typing import IO
 
 _WIDTH = 80  # where a terminal does not know
 
@@ -34,8 +34,3 @@ class FittedHandler(logging.StreamHandler[IO[str]]):
     def format(self, record: logging.LogRecord) -> str:
         """The line as the stream takes it."""
         return fitted(super().format(record), self.stream)
-
-
-def say(console: Console, text: str, style: str | None = None) -> None:
-    """Print it beside a table."""
-    console.print(fitted(text, console.file), style=style, markup=False, soft_wrap=True)

@@ -1,17 +1,33 @@
-"""Tables as a terminal shows them."""
+"""Tables as a terminal shows them, where they are printed, and what is said beside them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import rich.console
 import rich.table
 from rich import box
 
 from lorafold.common.cells import amount as amount
 from lorafold.common.cells import printable as printable
 from lorafold.common.cells import span as span
+from lorafold.console.lines import fitted
 from lorafold.pipelines._tables import Table
 from lorafold.pipelines._tables import by_part as by_part
+
+SIDES = ("left", "right")
+
+
+class Console(rich.console.Console):
+    """One that leaves it to the program how to end where the reader of a pipe has left."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # the BrokenPipeError that is being handled
+
+
+def say(console: Console, text: str, style: str | None = None) -> None:
+    """Print it beside a table."""
+    console.print(fitted(text, console.file), style=style, markup=False, soft_wrap=True)
 
 
 def plain_table(first: str, *others: str) -> rich.table.Table:
@@ -34,9 +50,6 @@ def drawn(table: Table) -> rich.table.Table:
         result.add_section()
         result.add_row(*table.total, style="bold")
     return result
-
-
-SIDES = ("left", "right")
 
 
 def near(path: str) -> str:

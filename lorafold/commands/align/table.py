@@ -13,9 +13,7 @@ from rich import box
 from rich.table import Table
 
 from lorafold.adapters.naming.model_parts import group_of, labels
-from lorafold.console.console import Console
-from lorafold.console.lines import say
-from lorafold.console.tables import near
+from lorafold.console.tables import Console, near, say
 
 Metrics = Mapping[str, Any]  # of a run, of a pair or of one module
 MAX_ROWS = 5  # parts of the model, or pairs

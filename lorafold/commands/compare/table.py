@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lorafold.console.console import Console
-from lorafold.console.lines import say
-from lorafold.console.tables import drawn, near
+from lorafold.console.tables import Console, drawn, near, say
 from lorafold.pipelines.compare.table import MAX_PAIRS, compare_table, explanation, name_of, phis
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, of a pair or of one module

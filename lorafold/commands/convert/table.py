@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lorafold.console.console import Console
-from lorafold.console.lines import say
-from lorafold.console.tables import near
+from lorafold.console.tables import Console, near, say
 
 Metrics = Mapping[str, Any]  # of a run, or of one layer
 EXAMPLES = {"renamed": 2, "split": 1, "fused": 1}  # layers to show of each kind

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lorafold.console.console import Console
-from lorafold.console.lines import say
-from lorafold.console.tables import amount, drawn, near, printable, span
+from lorafold.console.tables import Console, amount, drawn, near, printable, say, span
 from lorafold.pipelines.inspect.table import LEGEND, inspect_table
 
 Metrics = Mapping[str, Any]  # of one adapter or of one module

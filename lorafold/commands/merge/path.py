@@ -12,9 +12,7 @@ from rich.table import Table
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.run import merge
 from lorafold.common.errors import LorafoldError
-from lorafold.console.console import Console
-from lorafold.console.lines import say
-from lorafold.console.tables import near
+from lorafold.console.tables import Console, near, say
 from lorafold.runs.csv_table import write_csv
 from lorafold.runs.inputs import adapter_paths
 from lorafold.runs.record import write_resolved

@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lorafold.console.console import Console
-from lorafold.console.lines import say
-from lorafold.console.tables import drawn, near
+from lorafold.console.tables import Console, drawn, near, say
 from lorafold.pipelines.merge.settings import CHOSEN
 from lorafold.pipelines.merge.table import merge_table, total
 

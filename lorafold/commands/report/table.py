@@ -10,9 +10,7 @@ from rich.table import Table
 
 from lorafold.commands.report.sweep import Sweep, words
 from lorafold.commands.report.sweep.sweep import STATUSES
-from lorafold.console.console import Console
-from lorafold.console.lines import say
-from lorafold.console.tables import amount, near, plain_table, printable
+from lorafold.console.tables import Console, amount, near, plain_table, printable, say
 
 _RUNS, _PROBLEMS, _SETTINGS = 10, 5, 3  # at most
 _WIDTH = 80

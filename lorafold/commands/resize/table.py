@@ -11,9 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
-from lorafold.console.console import Console
-from lorafold.console.lines import say
-from lorafold.console.tables import amount, by_part, near, plain_table, span
+from lorafold.console.tables import Console, amount, by_part, near, plain_table, say, span
 
 Metrics = Mapping[str, Any]  # of a run or of one module
 MAX_ROWS = 12
