@@ -3,7 +3,7 @@
     import lorafold
 
     result = lorafold.merge(["a.safetensors", "b.safetensors"], weights=[0.7, 0.3], rank=32)
-    lorafold.save(result.adapter, "merged.safetensors")
+    result.save("merged.safetensors")
 
 Importing lorafold is free: torch is imported with the first name that needs it.
 """

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
-from dataclasses import fields
+import math
+import sys
+from dataclasses import fields, replace
+from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
 from typing import get_type_hints
@@ -147,3 +150,98 @@ def test_the_ending_is_that_of_the_format(tmp_path):
         with pytest.raises(lorafold.LorafoldError, match=r"given, expected an adapter or a result"):
             lorafold.save(value, tmp_path / "x")
     assert not [*tmp_path.iterdir()]
+
+
+class Cells(HTMLParser):
+    """The rows of a table, the text around it, and the names of all elements."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.tags: set[str] = set()
+        self.texts: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+
+    def handle_data(self, data):
+        self.texts.append(data)
+        if self.rows and self.get_starttag_text().startswith(("<td", "<th")):
+            self.rows[-1].append(data)
+
+
+TAGS = {"b", "div", "small", "table", "tbody", "td", "tfoot", "th", "thead", "tr"}
+
+
+def two_digits(*values):
+    return " ".join(f"{value:.2f}" for value in values)
+
+
+def test_a_notebook_shows_the_table_of_a_merge():
+    result = merged()
+    metrics, html = result.metrics(), Cells(result._repr_html_())
+    assert html.tags == TAGS and html.texts[0] == repr(result)
+    *parts, total = html.rows[1:]
+    assert [len(row) for row in html.rows] == [6] * 8 and [row[0] for row in parts] == [f"layer {i}" for i in range(6)]
+    summary = metrics["summary"]
+    before = two_digits(summary["phi_inputs"]["left"], summary["phi_inputs"]["right"])
+    after = two_digits(*(sum(summary["phi"][side]) / 2 for side in ("left", "right")))
+    kept, error = two_digits(*summary["retained"]), f"{summary['reconstruction_error']:.3f}"
+    assert total == ["total", before, after, kept, error, f"{summary['converged']}/36"]
+    errors = [m["reconstruction_error"] for m in metrics["modules"] if ".layer.3." in m["name"]]
+    assert parts[3][4] == f"{math.fsum(errors) / len(errors):.3f}" and parts[3][5].endswith("/6")
+    assert f"#1: {DEMO[0]} (rank 24)" in html.texts
+
+
+def test_a_notebook_shows_the_table_of_a_comparison_and_of_an_inspection():
+    pair, three, look = lorafold.compare(DEMO), lorafold.compare([*DEMO, DEMO[0]]), lorafold.inspect(DEMO[0])
+    (numbers,) = pair.metrics()["summary"]["pairs"]
+    html = Cells(pair._repr_html_())
+    total = html.rows[-1]
+    assert html.tags == TAGS and total[1] == f"{numbers['left']['phi']:.3f} ({numbers['left']['chance']:.3f})"
+    assert total[-1] == f"{numbers['cosine']:+.4f}" and numbers["reading"][-1] in html.texts
+    pairs = Cells(three._repr_html_()).rows[1:]
+    assert [row[0] for row in pairs] == ["#1 #2", "#1 #3", "#2 #3"]
+    assert [row[3] for row in pairs] == [f"{entry['cosine']:+.4f}" for entry in three.metrics()["summary"]["pairs"]]
+    total = Cells(look._repr_html_()).rows[-1]
+    assert total[:3] == ["total", "36", "24"] and total[-2:] == [f"{look.metrics()['summary']['norm']:.3g}", "100.0 %"]
+
+
+def test_what_files_say_is_no_markup_in_a_notebook():
+    evil = "<script>alert(1)</script>&amp;\"'"
+    first, second = (lorafold.load(path) for path in DEMO)
+    modules = {evil: replace(next(iter(first.modules.values())), name=evil)}
+    metadata = {"modelspec.title": evil, "ss_sd_model_name": evil, "modelspec.trigger_phrase": evil}
+    adapter = replace(first, modules=modules, metadata=metadata, path=Path(evil))
+    other = replace(second, modules={**modules, **second.modules})
+    results = (lorafold.inspect(adapter), lorafold.compare([adapter, other]), lorafold.merge([adapter, other], rank=2))
+    for result in results:
+        html = Cells(result._repr_html_())
+        assert html.tags <= TAGS and evil in "".join(html.texts)
+
+
+def test_a_data_frame_has_a_row_per_module():
+    pytest.importorskip("pandas")
+    result = merged()
+    frame, modules = result.to_pandas(), result.metrics()["modules"]
+    assert frame["name"].tolist() == [module["name"] for module in modules]
+    assert frame["retained_2"].tolist() == [module["retained"][1] for module in modules]
+    assert frame["left_phi_1"].tolist() == [module["left"]["phi"][0] for module in modules]
+    assert frame[["m", "n"]].to_numpy().tolist() == [module["shape"] for module in modules]
+    pairs = lorafold.compare([*DEMO, DEMO[0]]).to_pandas()
+    assert pairs.groupby(["first", "second"]).size().to_dict() == {(1, 2): 36, (1, 3): 36, (2, 3): 36}
+    assert pairs[pairs["second"] == 3].groupby("first")["cosine"].min()[1] == pytest.approx(1)
+    align, look = lorafold.align(DEMO).to_pandas(), lorafold.inspect(DEMO[0]).to_pandas()
+    assert len(align) == len(look) == 36 and set(look["rank"]) == {24}
+    assert set(lorafold.resize(DEMO[0], rank=3).to_pandas()["rank"]) == {3}
+    assert lorafold.convert(DEMO[0], format="peft").to_pandas()["after"].tolist() == [m["name"] for m in modules]
+
+
+def test_without_pandas_a_data_frame_names_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(lorafold.LorafoldError, match=r"which is not installed\. Run pip install pandas\.$"):
+        lorafold.inspect(DEMO[0]).to_pandas()

@@ -1,17 +1,22 @@
-"""The closing tables as plain text: the commands draw them in a terminal, the results in a notebook."""
+"""Tables of results: closing ones as plain text, which terminals and notebooks draw, and data frames of modules."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib import import_module
 from typing import Any
 
 from lorafold.adapters.naming.model_parts import group_of, labels
+from lorafold.common.cells import span
+from lorafold.common.errors import LorafoldError
+from lorafold.pipelines._metrics import Json
 
 Metrics = Mapping[str, Any]  # of one module
 Row = tuple[str, ...]
 
+_WHOLE = ("angles", "kernel")  # lists that are one value
 _CELL = '<{0} style="white-space: pre; text-align: {1}">{2}</{0}>'
 
 
@@ -55,3 +60,46 @@ def by_part(modules: Sequence[Metrics], most: int) -> dict[str, list[Metrics]]:
     for group, module in zip(groups, modules, strict=True):
         members[names[group]].append(module)
     return members
+
+
+def source_lines(inputs: Sequence[Metrics]) -> list[str]:
+    """`#1: style.safetensors (rank 16)`, one per adapter."""
+    return [
+        f"#{position}: {entry['path'] or 'in memory'} (rank {span(entry['ranks'])})"
+        for position, entry in enumerate(inputs, 1)
+    ]
+
+
+def data_frame(rows: Iterable[Metrics]) -> Any:
+    """A pandas data frame: keys inside keys become `left_phi`, numbers per adapter `retained_1`, `retained_2`.
+
+    Raises:
+        LorafoldError: pandas is not installed.
+    """
+    try:
+        pandas: Any = import_module("pandas")
+    except ImportError:
+        remedy = "Run pip install pandas."
+        raise LorafoldError("a data frame needs pandas, which is not installed", remedy=remedy) from None
+    return pandas.DataFrame([dict(_flat(row)) for row in rows])
+
+
+def pair_rows(modules: Iterable[Metrics]) -> Iterator[Json]:
+    """One per module and pair of adapters, which are counted from 1."""
+    for module in modules:
+        own = {key: value for key, value in module.items() if key != "pairs"}
+        for pair in module["pairs"]:
+            first, second = (position + 1 for position in pair["pair"])
+            yield {**own, "first": first, "second": second, **{k: v for k, v in pair.items() if k != "pair"}}
+
+
+def _flat(entry: Metrics) -> Iterator[tuple[str, Any]]:
+    for key, value in entry.items():
+        if key == "shape":
+            yield from zip("mn", value, strict=True)
+        elif isinstance(value, Mapping):
+            yield from ((f"{key}_{inner}", item) for inner, item in _flat(value))
+        elif isinstance(value, list) and key not in _WHOLE:
+            yield from ((f"{key}_{position}", item) for position, item in enumerate(value, 1))
+        else:
+            yield key, value

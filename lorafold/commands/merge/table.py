@@ -10,16 +10,9 @@ from typing import Any
 
 from lorafold.console.tables import Console, drawn, near, say
 from lorafold.pipelines.merge.settings import CHOSEN
-from lorafold.pipelines.merge.table import merge_table, total
+from lorafold.pipelines.merge.table import LEGEND, merge_table, total
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, or of one module
-
-_LEGEND = """
-phi: overlap of subspaces, 0 orthogonal, 1 contained; before: of the adapters
-     with each other, after: of the merged adapter with them, on average.
-kept: share of each adapter's energy inside the merged subspaces.
-error: squared distance to the weighted sum of the updates, relative.
-"""
 
 
 def show(metrics: Metrics, console: Console | None = None) -> None:
@@ -27,7 +20,7 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     console.print(_title(metrics), style="bold", soft_wrap=True)
     console.print(drawn(merge_table(metrics)))
-    console.print(_LEGEND, style="dim", soft_wrap=True)
+    console.print(LEGEND, style="dim", soft_wrap=True)
     for number, adapter in enumerate(metrics["inputs"], 1):
         gain = f", times {adapter['gain']:.3g}" if adapter.get("gain", 1) != 1 else ""
         line = f"#{number}: {near(adapter['path'])} (rank {_span(adapter['ranks'])}{gain})"

@@ -28,6 +28,7 @@ from lorafold.core_space import CoreBatch, Layer, reduce_layers
 from lorafold.core_space.balanced import Factors, Rewritten, as_filed, averaging_error, balanced, balancing
 from lorafold.layers.buckets import Bucket, split_buckets
 from lorafold.layers.line_up import line_up, load_all, non_finite_named
+from lorafold.pipelines._tables import data_frame, pair_rows
 from lorafold.pipelines.align.gauge import general_gauge, orthogonal_gauge
 from lorafold.pipelines.align.metrics import AlignedBatch, align_metrics
 from lorafold.pipelines.align.settings import AlignOptions, AlignSettings
@@ -52,6 +53,10 @@ class AlignResult:
     def metrics(self) -> dict[str, Any]:
         """Everything measured, as plain JSON: inputs, summary, modules."""
         return align_metrics(self.inputs, self.batches, self.settings.mode, self.seconds)
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row per module and pair of adapters: what `metrics()` has in `modules`."""
+        return data_frame(pair_rows(self.metrics()["modules"]))
 
     def __repr__(self) -> str:
         """One line: adapters, modules, and how they were aligned."""

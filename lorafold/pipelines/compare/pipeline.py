@@ -25,10 +25,12 @@ from lorafold.core_space import Layer, reduce_layers
 from lorafold.geometry import DISTANCES
 from lorafold.layers.buckets import Bucket, split_buckets
 from lorafold.layers.line_up import line_up, load_all, non_finite_named
+from lorafold.pipelines._tables import data_frame, pair_rows, source_lines
 from lorafold.pipelines.compare.metrics import compare_metrics
 from lorafold.pipelines.compare.overlap import overlap, singular_frames
 from lorafold.pipelines.compare.pair import SIDES, ComparedBatch, Grids, grids_of
 from lorafold.pipelines.compare.settings import CompareOptions, CompareSettings
+from lorafold.pipelines.compare.table import compare_table, explanation
 
 _MOST = 32  # modules per bucket: few enough to stay in the cache
 
@@ -45,6 +47,16 @@ class CompareResult:
     def metrics(self) -> dict[str, Any]:
         """Everything measured, as plain JSON: inputs, summary, modules."""
         return compare_metrics(self.inputs, self.batches, self.settings.alpha, self.seconds)
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row per module and pair of adapters: what `metrics()` has in `modules`."""
+        return data_frame(pair_rows(self.metrics()["modules"]))
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the closing table, and its reading."""
+        metrics = self.metrics()
+        notes = [*source_lines(metrics["inputs"]), *explanation(metrics["summary"]["pairs"])]
+        return compare_table(metrics).html(repr(self), notes)
 
     def __repr__(self) -> str:
         """One line: modules, and of a single pair the overlaps, cosine and verdict."""

@@ -22,6 +22,7 @@ from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.layers.line_up import load_all
 from lorafold.pipelines._metrics import Json, input_entry, paths
+from lorafold.pipelines._tables import data_frame
 from lorafold.pipelines.convert.settings import ConvertOptions, ConvertSettings
 
 ACTIONS = ("kept", "renamed", "split", "fused")
@@ -70,6 +71,13 @@ class ConvertResult:
     def save(self, path: str | Path) -> Path:
         """Write the adapter, but not over the one that it was: see `lorafold.save`."""
         return save(self.adapter, path, forbid=paths([self.source]))
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row per layer: what became of it, and its names before and after."""
+        return data_frame(
+            {"action": link.action, "before": " + ".join(link.before), "after": " + ".join(link.after)}
+            for link in self.links
+        )
 
     def __repr__(self) -> str:
         """One line: formats and modules, before and after."""

@@ -21,8 +21,10 @@ from lorafold.common.errors import LorafoldError
 from lorafold.common.settings import apply_changes
 from lorafold.layers.line_up import line_up, non_finite_named
 from lorafold.layers.spectrum import singular_values, spectra
+from lorafold.pipelines._tables import data_frame
 from lorafold.pipelines.inspect.metrics import Findings, inspect_metrics
 from lorafold.pipelines.inspect.settings import InspectOptions, InspectSettings
+from lorafold.pipelines.inspect.table import LEGEND, contents, inspect_table, words
 
 # Numbers below this have fewer digits the smaller they are.
 _SUBNORMAL = torch.finfo(torch.float16).tiny
@@ -38,6 +40,17 @@ class InspectResult:
     def metrics(self) -> dict[str, Any]:
         """Everything found, as plain JSON: summary, metadata, warnings, modules."""
         return inspect_metrics(self.adapter, self.findings)
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row per module: what `metrics()` has in `modules`."""
+        return data_frame(self.metrics()["modules"])
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what the adapter is, what its file says, the table, and what looks wrong."""
+        metrics = self.metrics()
+        warnings = [f"warning: {warning}" for warning in metrics["warnings"]]
+        notes = [contents(metrics), *words(metrics), *LEGEND.splitlines(), *warnings]
+        return inspect_table(metrics["modules"]).html(repr(self), notes)
 
     def __repr__(self) -> str:
         """One line: the adapter, its norm, and how many warnings there are."""

@@ -28,13 +28,14 @@ from lorafold.layers.assemble import assemble
 from lorafold.layers.buckets import split_buckets
 from lorafold.layers.line_up import check_list, line_up, load_all, non_finite_named, template
 from lorafold.pipelines._metrics import paths
+from lorafold.pipelines._tables import data_frame, source_lines
 from lorafold.pipelines.merge.balance import gains, scaled, truncated
 from lorafold.pipelines.merge.bucket import Factors, MergedBucket, lift_bucket, merge_bucket
 from lorafold.pipelines.merge.combine import check_ranks
 from lorafold.pipelines.merge.metrics import MergedBatch, merge_metrics
 from lorafold.pipelines.merge.plan import Plan, make_plan
 from lorafold.pipelines.merge.settings import MergeOptions, MergeSettings
-from lorafold.pipelines.merge.table import kept_cell
+from lorafold.pipelines.merge.table import LEGEND, kept_cell, merge_table
 from lorafold.pipelines.merge.underflow import warn_of_underflow
 from lorafold.pipelines.merge.warnings import kept, warn_of_inputs, warn_of_vanishing, warn_of_weights
 from lorafold.scales import Scale, joined, of_a_sum
@@ -68,6 +69,16 @@ class MergeResult:
     def save(self, path: str | Path) -> Path:
         """Write the adapter, but over none of the inputs: see `lorafold.save`."""
         return save(self.adapter, path, forbid=paths(self.inputs))
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row per module: what `metrics()` has in `modules`."""
+        return data_frame(self.metrics()["modules"])
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the closing table."""
+        metrics = self.metrics()
+        notes = [*source_lines(metrics["inputs"]), *LEGEND.strip().splitlines()]
+        return merge_table(metrics).html(repr(self), notes)
 
     def __repr__(self) -> str:
         """One line: modules, rank, what is kept of each adapter, and how many modules converged."""

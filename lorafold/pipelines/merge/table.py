@@ -13,6 +13,13 @@ SIDES = ("left", "right")
 MAX_PARTS = 20
 MAX_COLUMNS = 3  # adapters with a column of their own; of more, the range is shown
 
+LEGEND = """
+phi: overlap of subspaces, 0 orthogonal, 1 contained; before: of the adapters
+     with each other, after: of the merged adapter with them, on average.
+kept: share of each adapter's energy inside the merged subspaces.
+error: squared distance to the weighted sum of the updates, relative.
+"""
+
 
 def merge_table(metrics: Metrics) -> Table:
     """Overlap before and after, what is kept of each adapter, error, and what converged."""

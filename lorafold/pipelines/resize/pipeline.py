@@ -26,6 +26,7 @@ from lorafold.layers.line_up import line_up, load_all, non_finite_named
 from lorafold.layers.ranks import budget_ranks, energy_ranks, ratio_ranks
 from lorafold.layers.spectrum import Spectrum, singular_values, spectra
 from lorafold.pipelines._metrics import paths
+from lorafold.pipelines._tables import data_frame
 from lorafold.pipelines.resize.metrics import Resized, resize_metrics
 from lorafold.pipelines.resize.settings import ResizeOptions, ResizeSettings
 
@@ -49,6 +50,10 @@ class ResizeResult:
     def save(self, path: str | Path) -> Path:
         """Write the adapter, but not over the larger one: see `lorafold.save`."""
         return save(self.adapter, path, forbid=paths([self.source]))
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row per module: what `metrics()` has in `modules`."""
+        return data_frame(self.metrics()["modules"])
 
     def __repr__(self) -> str:
         """One line: modules, ranks before and after, and the share of ‖ΔW‖² that is kept."""
