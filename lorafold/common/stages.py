@@ -1,8 +1,9 @@
-"""How a merge tells how far it is: what it sends is what a progress bar shows. Free of torch and rich."""
+"""How a merge tells how far it is: what it sends is what a progress bar shows. Free of torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 
 
@@ -16,3 +17,19 @@ class Stage(StrEnum):
 
 # Called as progress(stage, modules through it, modules in all), from the beginning of a stage, 0, to its end.
 Progress = Callable[[Stage, int, int], None]
+
+
+@contextmanager
+def listening(progress: Progress | bool | None) -> Iterator[Progress]:
+    """Whom to tell: the callback; for True a progress bar; else nobody."""
+    if progress is True:
+        from lorafold.common.progress_bar import progress_bar  # rich is imported where a bar is wanted
+
+        with progress_bar() as bar:
+            yield bar or _unheard
+    else:
+        yield progress or _unheard
+
+
+def _unheard(stage: Stage, count: int, total: int) -> None:
+    """Where no one asked."""

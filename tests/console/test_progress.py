@@ -8,8 +8,8 @@ import re
 import pytest
 
 import lorafold
+from lorafold.common import progress_bar as progress
 from lorafold.common.stages import Stage
-from lorafold.console import progress
 from lorafold.console.progress import StderrHandler, progress_bar
 from tests.builders import DEMO, random_adapter
 from tests.builders import one_thread as one_thread
@@ -89,3 +89,15 @@ def test_warnings_go_to_the_standard_error_of_the_moment(capsys):
     handler = StderrHandler()
     handler.emit(logging.makeLogRecord({"msg": "careful with %s", "args": ("this",), "levelname": "WARNING"}))
     assert capsys.readouterr().err == "lorafold: warning: careful with this\n"
+
+
+def test_a_merge_draws_a_bar_of_its_own(terminal, capsys):
+    lorafold.merge(DEMO, rank=2, solver="alternating", progress=True)
+    out, err = capsys.readouterr()
+    assert out == "" and "merging" in err and "36/36" in err and screen(err) == ([], False)
+
+
+@pytest.mark.parametrize("progress", [True, False, None])
+def test_a_merge_is_silent_in_a_pipe(capsys, progress):
+    lorafold.merge(DEMO, rank=2, solver="alternating", progress=progress)
+    assert capsys.readouterr() == ("", "")

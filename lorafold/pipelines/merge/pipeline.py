@@ -20,7 +20,7 @@ from lorafold.common.cells import span
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_pieces
 from lorafold.common.settings import apply_changes
-from lorafold.common.stages import Progress, Stage
+from lorafold.common.stages import Progress, Stage, listening
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_rules import CoreRule
 from lorafold.core_space import Layer
@@ -92,7 +92,7 @@ def merge(
     adapters: Sequence[str | Path | Adapter],
     settings: MergeSettings | None = None,
     *,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **changes: Unpack[MergeOptions],
 ) -> MergeResult:
     """Merge LoRA adapters into one of a chosen rank.
@@ -103,17 +103,22 @@ def merge(
     Args:
         adapters: files, folders or adapters in memory, of one base model.
         settings: all settings at once; None: the defaults.
-        progress: called as progress(stage, modules through it, modules in all); see `Stage`.
+        progress: True: a bar, in a terminal or a notebook; a function: called as progress(stage, modules through it,
+            modules in all).
         changes: single settings by name, e.g. rank=16, objective="geodesic". `help(lorafold.MergeSettings)` lists them.
 
     Raises:
         LorafoldError: a mistake in the settings or in a file.
     """
-    clock = Stopwatch()
     check_list(adapters)
     chosen = apply_changes(MergeSettings, settings, changes)
+    with listening(progress) as tell:
+        return _merge(adapters, chosen, tell)
+
+
+def _merge(adapters: Sequence[str | Path | Adapter], chosen: MergeSettings, tell: Progress) -> MergeResult:
+    clock = Stopwatch()
     plan = make_plan(chosen, len(adapters))
-    tell = progress or _unheard
     if isinstance(chosen.weights, Sequence) and not isinstance(chosen.weights, str):
         warn_of_weights(plan.weights.default, plan)
     with clock("read"):
@@ -190,10 +195,6 @@ def _through(
         count += size
         tell(stage, count, sum(sizes))
         yield result
-
-
-def _unheard(stage: Stage, count: int, total: int) -> None:
-    """Where no one asked."""
 
 
 def _chosen_scale(rescale: Scale, rule: CoreRule, merged: Sequence[MergedBucket]) -> float:
