@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from lorafold.pipelines.merge.pipeline import MergeResult, merge
     from lorafold.pipelines.merge.recipes import recipe
     from lorafold.pipelines.merge.settings import MergeSettings
+    from lorafold.pipelines.reproduce.pipeline import ReproduceResult, reproduce
+    from lorafold.pipelines.reproduce.settings import ReproduceSettings
     from lorafold.pipelines.resize.pipeline import ResizeResult, resize
     from lorafold.pipelines.resize.settings import ResizeSettings
     from lorafold.scales import scale
@@ -51,6 +53,8 @@ __all__ = [
     "MergeResult",
     "MergeSettings",
     "Module",
+    "ReproduceResult",
+    "ReproduceSettings",
     "ResizeResult",
     "ResizeSettings",
     "__version__",
@@ -64,13 +68,14 @@ __all__ = [
     "load",
     "merge",
     "recipe",
+    "reproduce",
     "resize",
     "save",
     "scale",
     "solver",
 ]
 
-_VERBS = ("align", "compare", "convert", "inspect", "merge", "resize")
+_VERBS = ("align", "compare", "convert", "inspect", "merge", "reproduce", "resize")
 _HOMES = {
     **dict.fromkeys(("Adapter", "Module", "load", "save"), "lorafold.adapters"),
     "LorafoldError": "lorafold.common.errors",

@@ -19,8 +19,17 @@ import lorafold
 from tests.builders import DEMO
 from tests.builders import one_thread as one_thread
 
-VERBS = ("align", "compare", "convert", "inspect", "merge", "resize")
-ONE = ("convert", "inspect", "resize")  # those that take one adapter
+# Every verb, and a setting of it with a misprint.
+VERBS = {
+    "align": "gruop",
+    "compare": "alhpa",
+    "convert": "fromat",
+    "inspect": "imput_rank",
+    "merge": "weight",
+    "reproduce": "tolerence",
+    "resize": "rnak",
+}
+ONE = ("convert", "inspect", "reproduce", "resize")  # those that take one adapter, or the run of a merge
 
 
 def settings_of(verb):
@@ -51,20 +60,25 @@ def test_keywords_are_the_settings(verb):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_explains_every_setting(verb):
-    text = inspect.getdoc(settings_of(verb)).split("Args:\n")[1]
-    assert [line.split(":")[0].strip() for line in text.splitlines()] == [f.name for f in fields(settings_of(verb))]
+    lines = inspect.getdoc(settings_of(verb)).split("Args:\n")[1].splitlines()
+    named = [line.strip().split(": ", 1) for line in lines]
+    assert [name for name, _ in named] == [field.name for field in fields(settings_of(verb))]
+    assert all(meaning for _, meaning in named)
     assert f"help(lorafold.{verb.title()}Settings)" in inspect.getdoc(getattr(lorafold, verb))
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_wrong_keyword_is_named_with_the_right_one(verb):
-    adapters = DEMO[0] if verb in ONE else DEMO
-    with pytest.raises(lorafold.LorafoldError, match=r"^unknown setting 'imput_rank'\. Did you mean 'input_rank'\?$"):
-        getattr(lorafold, verb)(adapters, imput_rank=3)
-    with pytest.raises(lorafold.LorafoldError, match=r"^unknown setting 'xyz'\. The settings are .*input_rank"):
-        getattr(lorafold, verb)(adapters, settings_of(verb)(), xyz=3)
+@pytest.mark.parametrize(("verb", "misprint"), VERBS.items())
+def test_a_wrong_keyword_is_named_with_the_right_one(verb, misprint):
+    call, given = getattr(lorafold, verb), DEMO[0] if verb in ONE else DEMO
+    with pytest.raises(
+        lorafold.LorafoldError, match=rf"^unknown setting '{misprint}'\. Did you mean '(\w+)'\?$"
+    ) as error:
+        call(given, **{misprint: 3})
+    assert error.value.remedy.split("'")[1] in [field.name for field in fields(settings_of(verb))]
+    with pytest.raises(lorafold.LorafoldError, match=r"^unknown setting 'xyz'\. The settings are .+\.$"):
+        call(given, settings_of(verb)(), xyz=3)
     with pytest.raises(lorafold.LorafoldError, match=rf"^settings of type int, expected {verb.title()}Settings\."):
-        getattr(lorafold, verb)(adapters, 3)
+        call(given, 3)
 
 
 def test_so_is_one_of_a_recipe():

@@ -90,7 +90,8 @@ def _run_of_a_task() -> Iterator[Run]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from lorafold.runs.run import Run, cpu_threads  # here, for it imports torch
+    from lorafold.common.parallel import cpu_threads  # here, for it imports torch
+    from lorafold.runs.run import Run
 
     print_anywhere()  # a sweep's workers have their own standard output
     hydra = HydraConfig.get()

@@ -1,12 +1,15 @@
-"""Independent pieces of work on all CPU threads, one torch thread each."""
+"""Independent pieces of work on all CPU threads, one torch thread each; and how many threads there are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+
+from lorafold.common.errors import LorafoldError
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -32,3 +35,19 @@ def map_pieces(work: Callable[[Piece], Result], pieces: Sequence[Piece], device:
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)  # of the threads to come; a worker has changed that too
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Run with so many CPU threads, then as before: the next run of a sweep has its own wish, or none."""
+    if count is None:
+        yield
+        return
+    if count < 1:
+        raise LorafoldError(f"threads={count}, expected at least 1", remedy="threads=null leaves them as they are.")
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -17,6 +17,7 @@ import torch
 from lorafold.adapters import save
 from lorafold.adapters.formats.fingerprint import fingerprint
 from lorafold.adapters.metadata.header import signed
+from lorafold.common.parallel import cpu_threads
 from lorafold.common.registry import located
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.runs.evaluator import Evaluator, evaluate, find_evaluator
@@ -24,7 +25,7 @@ from lorafold.runs.folders import METRICS, clear, finished, sweep_up
 from lorafold.runs.inputs import adapter_paths, hashed, with_fingerprints
 from lorafold.runs.output import check_output, output_path
 from lorafold.runs.record import opening, write_json, write_resolved
-from lorafold.runs.run import Run, cpu_threads
+from lorafold.runs.run import Run
 from lorafold.runs.tracking import find_tracker
 
 log = logging.getLogger(__name__)

@@ -6,15 +6,10 @@ Free of Hydra: `lorafold.cli.app` says where the folder is and what was asked fo
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
-from lorafold.common.errors import LorafoldError
 from lorafold.console.lines import tell
 from lorafold.console.tables import near
 
@@ -57,19 +52,3 @@ class Run:
     def tell_in_a_line(self, text: str) -> None:
         """Say how a run of a sweep ended: what was asked for, the text, and where it is."""
         tell(f"{' '.join(self.overrides)}: {text} -> {near(str(self.folder))}")
-
-
-@contextmanager
-def cpu_threads(count: int | None) -> Iterator[None]:
-    """Run with so many CPU threads, then as before: the next run of a sweep has its own wish, or none."""
-    if count is None:
-        yield
-        return
-    if count < 1:
-        raise LorafoldError(f"threads={count}, expected at least 1", remedy="threads=null leaves them as they are.")
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

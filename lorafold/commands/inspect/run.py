@@ -12,12 +12,13 @@ import torch
 from lorafold.commands.inspect.config import InspectConfig
 from lorafold.commands.inspect.csv import write_modules
 from lorafold.commands.inspect.table import one_line, show
+from lorafold.common.parallel import cpu_threads
 from lorafold.console.lines import tell
 from lorafold.console.tables import near
 from lorafold.pipelines.inspect.pipeline import inspect as inspect_adapter
 from lorafold.runs.inputs import hashed, one_or_more, with_fingerprints
 from lorafold.runs.record import opening, write_json
-from lorafold.runs.run import Run, cpu_threads
+from lorafold.runs.run import Run
 
 log = logging.getLogger(__name__)
 

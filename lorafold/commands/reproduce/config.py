@@ -6,22 +6,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lorafold.commands.help import Help
-from lorafold.common.settings import RUNS, setting
-
-_WHAT = "What to repeat (KEY=VALUE)"
+from lorafold.common.settings import setting
+from lorafold.pipelines.reproduce.settings import WHAT, ReproduceSettings
 
 
 @dataclass(frozen=True)
-class ReproduceConfig:
+class ReproduceConfig(ReproduceSettings):
     """`conf/reproduce.yaml`: what to repeat."""
 
-    run: str | None = setting(None, "the folder that a merge left", _WHAT)
-    tolerance: float = setting(
-        1e-3,
-        "largest relative difference of an update, and largest angle between its spaces in radians, of equal adapters",
-        _WHAT,
-    )
-    threads: int | None = setting(None, "of the CPU; null: as many as then", RUNS)
+    run: str | None = setting(None, "the folder that a merge left", WHAT)
 
     help: ClassVar[Help] = Help(
         "run a merge again with the settings in its resolved.yaml, and say whether the adapter is identical, equal or "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
@@ -12,7 +11,6 @@ from typing import Any
 import yaml
 
 from lorafold.adapters import load
-from lorafold.adapters.formats.fingerprint import fingerprint
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.run import merge
 from lorafold.commands.reproduce.config import ReproduceConfig
@@ -21,6 +19,8 @@ from lorafold.console.lines import tell
 from lorafold.console.tables import near
 from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.pipelines.reproduce.agreement import agreements, verdict
+from lorafold.pipelines.reproduce.pipeline import check_tolerance
+from lorafold.pipelines.reproduce.record import adapter_of, check_inputs, read_record
 from lorafold.runs.folders import METRICS
 from lorafold.runs.record import write_json
 from lorafold.runs.run import Run
@@ -46,14 +46,13 @@ def reproduce(run: Run, config: ReproduceConfig) -> dict[str, Any]:
     Raises:
         LorafoldError: no finished merge there, or its inputs have changed since; nothing is merged then.
     """
-    if not config.tolerance >= 0:
-        raise LorafoldError(f"tolerance={config.tolerance}, expected >= 0", remedy="For example tolerance=1e-3.")
+    check_tolerance(config.tolerance)
     if config.run is None:
         raise LorafoldError("run=null, expected a folder", remedy="Write lorafold reproduce FOLDER.")
     folder = run.base / Path(config.run).expanduser()
-    then = _record(folder)
-    _check_inputs(then)
-    merged = load(_adapter_of(folder, then))
+    then = read_record(folder)
+    check_inputs(then)
+    merged = load(adapter_of(folder, then))
     now = merge(_here(run), _merge_of(folder, config.threads))
     modules = agreements(merged, load(now["output"]["path"]))
     summary = {
@@ -79,35 +78,6 @@ def reproduce_or_fail(run: Run, config: ReproduceConfig) -> None:
     """The same as a command: a merge that comes out different ends the program with status 1."""
     if reproduce(run, config)["summary"]["verdict"] == "different":
         raise SystemExit(1)
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise LorafoldError(
-            f"no readable {METRICS}", path=folder, remedy="Give the folder that a finished merge left."
-        ) from None
-    if record.get("command") != "merge":
-        raise LorafoldError(
-            f"a run of {record.get('command')!r}, expected one of 'merge'", path=folder, remedy="Give another folder."
-        )
-    return record
-
-
-def _check_inputs(record: Mapping[str, Any]) -> None:
-    changed = [entry["path"] for entry in record["inputs"] if fingerprint(entry["path"]) != entry["sha256"]]
-    if changed:
-        raise LorafoldError(
-            f"{', '.join(changed)} changed since that run, so that nothing can be compared",
-            remedy="Bring back the files whose SHA-256 are in its metrics.json.",
-        )
-
-
-def _adapter_of(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Where the run wrote it, or in the run's folder if that has been moved."""
-    written = Path(record["output"]["path"])
-    return written if written.exists() else folder / written.name
 
 
 def _merge_of(folder: Path, threads: int | None) -> MergeConfig:

@@ -14,10 +14,11 @@ from lorafold.adapters.formats.fingerprint import fingerprint
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.run import merge
 from lorafold.common.errors import LorafoldError
+from lorafold.common.parallel import cpu_threads
 from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.runs import record_run
 from lorafold.runs.inputs import adapter_paths
-from lorafold.runs.run import Run, cpu_threads
+from lorafold.runs.run import Run
 from tests.builders import one_thread as one_thread
 
 SETTINGS = MergeSettings(rank=3, solver="alternating")
