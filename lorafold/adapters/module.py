@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from lorafold.common.brief import shortened
@@ -48,3 +49,10 @@ class Module:
         m, n = self.shape
         name, dtype = shortened(repr(self.name)), str(self.up.dtype).removeprefix("torch.")
         return f"Module({name}, {m} x {n}, rank {self.rank}, scale {self.scale:.4g}, {dtype})"
+
+
+def identical(one: Module | None, other: Module | None) -> bool:
+    """Whether both are there, with factors that are the same to the bit."""
+    if one is None or other is None:
+        return False
+    return one.scale == other.scale and torch.equal(one.up, other.up) and torch.equal(one.down, other.down)

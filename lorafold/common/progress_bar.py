@@ -27,3 +27,17 @@ def progress_bar(wanted: bool = True) -> Iterator[Progress | None]:
             bar.update(task, description=stage, total=total, completed=count)
 
         yield show
+
+
+@contextmanager
+def listening(progress: Progress | bool | None) -> Iterator[Progress]:
+    """Whom to tell: the callback; for True a progress bar; else nobody."""
+    if progress is True:
+        with progress_bar() as bar:
+            yield bar or _unheard
+    else:
+        yield progress or _unheard
+
+
+def _unheard(stage: Stage, count: int, total: int) -> None:
+    """Where no one asked."""

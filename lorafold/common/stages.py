@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 
 
@@ -17,19 +16,3 @@ class Stage(StrEnum):
 
 # Called as progress(stage, modules through it, modules in all), from the beginning of a stage, 0, to its end.
 Progress = Callable[[Stage, int, int], None]
-
-
-@contextmanager
-def listening(progress: Progress | bool | None) -> Iterator[Progress]:
-    """Whom to tell: the callback; for True a progress bar; else nobody."""
-    if progress is True:
-        from lorafold.common.progress_bar import progress_bar  # rich is imported where a bar is wanted
-
-        with progress_bar() as bar:
-            yield bar or _unheard
-    else:
-        yield progress or _unheard
-
-
-def _unheard(stage: Stage, count: int, total: int) -> None:
-    """Where no one asked."""

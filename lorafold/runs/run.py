@@ -6,6 +6,7 @@ Free of Hydra: `lorafold.cli.app` says where the folder is and what was asked fo
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar

@@ -19,8 +19,9 @@ from lorafold.adapters import Adapter, save
 from lorafold.common.cells import span
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_pieces
+from lorafold.common.progress_bar import listening
 from lorafold.common.settings import apply_changes
-from lorafold.common.stages import Progress, Stage, listening
+from lorafold.common.stages import Progress, Stage
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_rules import CoreRule
 from lorafold.core_space import Layer

@@ -12,6 +12,7 @@ import yaml
 
 from lorafold.common.errors import unknown
 from lorafold.common.options import CONF, choices
+from lorafold.common.settings import apply_changes
 from lorafold.pipelines.merge.settings import MergeOptions, MergeSettings
 
 

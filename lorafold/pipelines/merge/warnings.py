@@ -10,10 +10,10 @@ from itertools import combinations
 import torch
 
 from lorafold.adapters import Adapter
+from lorafold.adapters.module import identical
 from lorafold.pipelines.merge.bucket import MergedBucket
 from lorafold.pipelines.merge.plan import Plan
 from lorafold.pipelines.merge.weights import Weights
-from lorafold.pipelines.reproduce.agreement import identical
 
 _log = logging.getLogger(__name__)
 # Coefficients, or sums of them, beyond this are hardly meant; a sum of more adapters may be as large as their number.

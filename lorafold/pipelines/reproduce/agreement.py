@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorafold.adapters import Adapter, Module
+from lorafold.adapters import Adapter
+from lorafold.adapters.module import identical
 from lorafold.core_space import Layer, reduce_layers
 from lorafold.core_space.problem import Problem
 from lorafold.layers.buckets import buckets
@@ -77,10 +78,3 @@ def _differences(problem: Problem) -> Tensor:
     size = torch.linalg.matrix_norm(updates).amax(-1)
     gap = torch.linalg.matrix_norm(updates[:, 1] - updates[:, 0])
     return torch.where(size > 0, gap / size, 0.0)
-
-
-def identical(one: Module | None, other: Module | None) -> bool:
-    """Whether the factors are the same to the bit."""
-    if one is None or other is None:
-        return False
-    return one.scale == other.scale and torch.equal(one.up, other.up) and torch.equal(one.down, other.down)
