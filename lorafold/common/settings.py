@@ -19,9 +19,9 @@ GOES_IN = "What goes in (KEY=VALUE; put lists in quotes)"
 COMES_OUT = "What comes out, in outputs/{name}/DATE/TIME/"
 RUNS = "Where it runs"
 
-BASE = "weights of the model that they were trained on, file or folder; needed for DoRA only"
+BASE_HELP = "weights of the model that they were trained on, file or folder; needed for DoRA only"
 INPUT_RANK_HELP = "to which LoHa, LoKr, DoRA and full weights are cut when read; LoRA is read as it is"
-DIFFERENT_BASES = "true: go on with adapters of different architectures"
+DIFFERENT_BASES_HELP = "true: go on with adapters of different architectures"
 
 
 def setting(default: Any, text: str, group: str) -> Any:

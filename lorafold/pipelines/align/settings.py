@@ -11,8 +11,8 @@ from typing import TypedDict
 
 from lorafold.common.defaults import INPUT_RANK
 from lorafold.common.settings import (
-    BASE,
-    DIFFERENT_BASES,
+    BASE_HELP,
+    DIFFERENT_BASES_HELP,
     GOES_IN,
     INPUT_RANK_HELP,
     documented,
@@ -37,9 +37,9 @@ class AlignSettings:
         "it is where that errs less",
         "What is kept",
     )
-    base: str | None = setting(None, BASE, GOES_IN)
+    base: str | None = setting(None, BASE_HELP, GOES_IN)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
-    allow_different_bases: bool = setting(False, DIFFERENT_BASES, GOES_IN)
+    allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)
 
 
 class AlignOptions(TypedDict, total=False):

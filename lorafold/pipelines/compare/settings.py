@@ -11,9 +11,9 @@ from typing import Any, TypedDict
 
 from lorafold.common.defaults import INPUT_RANK
 from lorafold.common.settings import (
-    BASE,
+    BASE_HELP,
     COMES_OUT,
-    DIFFERENT_BASES,
+    DIFFERENT_BASES_HELP,
     GOES_IN,
     INPUT_RANK_HELP,
     documented,
@@ -35,9 +35,9 @@ class CompareSettings:
     alpha: float = setting(
         0.05, "significance level, in (0, 1): how often chance alone may pass for more than chance", COMES_OUT
     )
-    base: str | None = setting(None, BASE, GOES_IN)
+    base: str | None = setting(None, BASE_HELP, GOES_IN)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
-    allow_different_bases: bool = setting(False, DIFFERENT_BASES, GOES_IN)
+    allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)
 
 
 class CompareOptions(TypedDict, total=False):

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from lorafold.common.defaults import INPUT_RANK
 from lorafold.common.settings import (
-    BASE,
+    BASE_HELP,
     GOES_IN,
     INPUT_RANK_HELP,
     documented,
@@ -21,7 +21,7 @@ class ConvertSettings:
     """Into which format."""
 
     format: str | None = setting(None, "kohya, diffusers, comfyui or peft", "What it becomes")
-    base: str | None = setting(None, BASE, GOES_IN)
+    base: str | None = setting(None, BASE_HELP, GOES_IN)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
 
 

@@ -13,9 +13,9 @@ from typing import Any, TypedDict
 from lorafold.common.defaults import INPUT_RANK
 from lorafold.common.registry import located
 from lorafold.common.settings import (
-    BASE,
+    BASE_HELP,
     COMES_OUT,
-    DIFFERENT_BASES,
+    DIFFERENT_BASES_HELP,
     GOES_IN,
     INPUT_RANK_HELP,
     RUNS,
@@ -84,9 +84,9 @@ class MergeSettings:
         "mean_norm, presence, retained, target",
         COMES_OUT,
     )
-    base: str | None = setting(None, BASE, GOES_IN)
+    base: str | None = setting(None, BASE_HELP, GOES_IN)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
-    allow_different_bases: bool = setting(False, DIFFERENT_BASES, GOES_IN)
+    allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)
     device: str = setting("auto", "cpu, cuda, cuda:N; auto: a GPU where there is one", RUNS)
     dtype: str = setting("auto", "float32, float16, bfloat16; auto: of the first input", COMES_OUT)
     seed: int = setting(0, "of random numbers", RUNS)
