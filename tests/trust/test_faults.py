@@ -22,10 +22,10 @@ from lorafold.adapters import Adapter, load, save
 from lorafold.adapters.files.atomic import staged
 from lorafold.adapters.formats.registry import FORMATS
 from lorafold.adapters.save import _check_kind, check_not_input
+from lorafold.commands.merge import run
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.common.errors import LorafoldError
 from lorafold.pipelines.merge.settings import MergeSettings
-from lorafold.runs import run
 from lorafold.runs.run import Run
 from tests import command_lines
 from tests.adapters.samples import kohya_file, kohya_pair, peft_folder, peft_pair
@@ -258,14 +258,14 @@ def test_a_folder_that_another_run_exchanges_is_still_a_folder(tmp_path: Path) -
 SLOW = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from lorafold import run
-real = run.save
+from lorafold.runs import record_run
+real = record_run.save
 def slow(*arguments, **options):
     print("saving", flush=True)
     while True:
         time.sleep(0.01)
     return real(*arguments, **options)
-run.save = slow
+record_run.save = slow
 sys.argv = ["lorafold", *sys.argv[1:]]
 from lorafold.cli.app import main
 main()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lorafold.commands.merge import run
 from lorafold.commands.merge.config import MergeConfig
-from lorafold.commands.merge.run import merge
 from lorafold.runs.run import Run
 from tests import command_lines
 from tests.adapters.samples import kohya_file, kohya_pair
@@ -114,7 +114,7 @@ def test_a_merged_file_names_no_folder_of_the_machine(tmp_path: Path, monkeypatc
     files = [str(kohya_file(secret / f"{name}.safetensors", kohya_pair())) for name in "ab"]
     (secret / "run").mkdir()
     job = MergeConfig(rank=2, solver="alternating", adapters=files, page=True)
-    metrics = merge(Run(secret / "run", secret, alone=False), job)
+    metrics = run.merge(Run(secret / "run", secret, alone=False), job)
     written = Path(metrics["output"]["path"]).read_bytes()
     page = (secret / "run" / "overlap.html").read_bytes()
     assert host.encode() not in written + page
