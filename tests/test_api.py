@@ -152,6 +152,9 @@ def test_a_result_is_saved_and_never_over_its_inputs(write, tmp_path):
         assert all(torch.equal(modules[key].up, module.up) for key, module in result.adapter.modules.items())
         with pytest.raises(lorafold.LorafoldError, match="must not be overwritten"):
             write(result, read)
+        onto_base = replace(result, settings=replace(result.settings, base=str(tmp_path / name)))
+        with pytest.raises(lorafold.LorafoldError, match="must not be overwritten"):
+            write(onto_base, path)
 
 
 def test_the_ending_is_that_of_the_format(tmp_path):

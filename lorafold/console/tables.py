@@ -41,9 +41,9 @@ def plain_table(first: str, *others: str) -> rich.table.Table:
 
 def drawn(table: Table) -> rich.table.Table:
     """Without lines, the total in bold."""
-    result = rich.table.Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for column, header in enumerate(table.headers):
-        result.add_column(header, justify="left" if column in table.left else "right")
+    result = plain_table(*table.headers)
+    for column in table.left:
+        result.columns[column].justify = "left"
     for row in table.rows:
         result.add_row(*row)
     if table.total:

@@ -12,9 +12,9 @@ from lorafold.adapters import Adapter
 Json = dict[str, Any]
 
 
-def paths(adapters: Iterable[Adapter]) -> list[Path]:
-    """Of those that come from files."""
-    return [adapter.path for adapter in adapters if adapter.path is not None]
+def read_from(adapters: Iterable[Adapter], base: str | Path | None) -> list[str | Path]:
+    """Files and folders that a result must not replace: those of the adapters, and the base weights."""
+    return [path for path in (*(adapter.path for adapter in adapters), base) if path is not None]
 
 
 def input_entry(adapter: Adapter, energy: float) -> Json:

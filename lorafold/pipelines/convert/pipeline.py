@@ -21,7 +21,7 @@ from lorafold.common.peak_memory import peak_rss_mb
 from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.layers.line_up import load_all
-from lorafold.pipelines._metrics import Json, input_entry, paths
+from lorafold.pipelines._metrics import Json, input_entry, read_from
 from lorafold.pipelines._tables import data_frame
 from lorafold.pipelines.convert.settings import ConvertOptions, ConvertSettings
 
@@ -49,6 +49,7 @@ class ConvertResult:
 
     adapter: Adapter
     source: Adapter
+    settings: ConvertSettings
     links: tuple[Link, ...]
     seconds: dict[str, float]
 
@@ -70,7 +71,7 @@ class ConvertResult:
 
     def save(self, path: str | Path) -> Path:
         """Write the adapter, but not over the one that it was: see `lorafold.save`."""
-        return save(self.adapter, path, forbid=paths([self.source]))
+        return save(self.adapter, path, forbid=read_from([self.source], self.settings.base))
 
     def to_pandas(self) -> Any:
         """A data frame with a row per layer: what became of it, and its names before and after."""
@@ -110,7 +111,9 @@ def convert(
         modules = converted.modules.values()
         ranks, alphas = [module.rank for module in modules], [module.rank * module.scale for module in modules]
         metadata = merged_metadata([source], [1.0], ranks, alphas, form)
-    return ConvertResult(replace(converted, metadata=metadata), source, trace(source, converted), dict(clock.seconds))
+    return ConvertResult(
+        replace(converted, metadata=metadata), source, chosen, trace(source, converted), dict(clock.seconds)
+    )
 
 
 def check_convert(settings: ConvertSettings) -> str:

@@ -28,7 +28,7 @@ from lorafold.core_space import Layer
 from lorafold.layers.assemble import assemble
 from lorafold.layers.buckets import split_buckets
 from lorafold.layers.line_up import check_list, line_up, load_all, non_finite_named, template
-from lorafold.pipelines._metrics import paths
+from lorafold.pipelines._metrics import read_from
 from lorafold.pipelines._tables import data_frame, source_lines
 from lorafold.pipelines.merge.balance import gains, scaled, truncated
 from lorafold.pipelines.merge.bucket import Factors, MergedBucket, lift_bucket, merge_bucket
@@ -54,6 +54,7 @@ class MergeResult:
 
     adapter: Adapter
     inputs: tuple[Adapter, ...]  # as they were read
+    settings: MergeSettings
     batches: tuple[MergedBatch, ...]
     scale: float  # λ, given or chosen
     gains: tuple[float, ...]  # that balanced the inputs; 1 each unless asked for
@@ -69,7 +70,7 @@ class MergeResult:
 
     def save(self, path: str | Path) -> Path:
         """Write the adapter, but over none of the inputs: see `lorafold.save`."""
-        return save(self.adapter, path, forbid=paths(self.inputs))
+        return save(self.adapter, path, forbid=read_from(self.inputs, self.settings.base))
 
     def to_pandas(self) -> Any:
         """A data frame with a row per module: what `metrics()` has in `modules`."""
@@ -151,7 +152,8 @@ def _merge(adapters: Sequence[str | Path | Adapter], chosen: MergeSettings, tell
         most = joint if chosen.core_rank in (None, "max") else min(joint, chosen.core_rank)
         kept_at = partial(_kept_at, layers=layers, plan=plan, same=chosen.core_rank is None, tell=tell)
         warn_of_vanishing(shares, inputs, plan.rank, most, kept_at)
-    return MergeResult(merged, tuple(inputs), batches, scale, tuple(balance), _stages(clock.seconds, batches))
+    seconds = _stages(clock.seconds, batches)
+    return MergeResult(merged, tuple(inputs), chosen, batches, scale, tuple(balance), seconds)
 
 
 def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], list[float]]:

@@ -25,7 +25,7 @@ from lorafold.layers.assemble import assemble
 from lorafold.layers.line_up import line_up, load_all, non_finite_named
 from lorafold.layers.ranks import budget_ranks, energy_ranks, ratio_ranks
 from lorafold.layers.spectrum import Spectrum, singular_values, spectra
-from lorafold.pipelines._metrics import paths
+from lorafold.pipelines._metrics import read_from
 from lorafold.pipelines._tables import data_frame
 from lorafold.pipelines.resize.metrics import Resized, resize_metrics
 from lorafold.pipelines.resize.settings import ResizeOptions, ResizeSettings
@@ -40,6 +40,7 @@ class ResizeResult:
 
     adapter: Adapter
     source: Adapter
+    settings: ResizeSettings
     modules: Resized
     seconds: dict[str, float]
 
@@ -49,7 +50,7 @@ class ResizeResult:
 
     def save(self, path: str | Path) -> Path:
         """Write the adapter, but not over the larger one: see `lorafold.save`."""
-        return save(self.adapter, path, forbid=paths([self.source]))
+        return save(self.adapter, path, forbid=read_from([self.source], self.settings.base))
 
     def to_pandas(self) -> Any:
         """A data frame with a row per module: what `metrics()` has in `modules`."""
@@ -96,7 +97,7 @@ def resize(
     with clock("measure"):
         pairs = [(source.modules[name], module) for name, module in smaller.modules.items()]
         errors = torch.stack(list(map_pieces(_error, pairs, torch.device("cpu"))))
-    return ResizeResult(smaller, source, Resized(sigma, ranks, errors), dict(clock.seconds))
+    return ResizeResult(smaller, source, chosen, Resized(sigma, ranks, errors), dict(clock.seconds))
 
 
 def check_resize(settings: ResizeSettings) -> None:
