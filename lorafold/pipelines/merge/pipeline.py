@@ -121,39 +121,52 @@ def merge(
 def _merge(adapters: Sequence[str | Path | Adapter], chosen: MergeSettings, tell: Progress) -> MergeResult:
     clock = Stopwatch()
     plan = make_plan(chosen, len(adapters))
-    if isinstance(chosen.weights, Sequence) and not isinstance(chosen.weights, str):
-        warn_of_weights(plan.weights.default, plan)
+    warn_of_weights(chosen.weights, plan)
     with clock("read"):
         inputs = load_all(adapters, chosen.base, chosen.input_rank, chosen.allow_different_bases)
         warn_of_inputs(inputs)
-        with non_finite_named(inputs):
-            ready, balance = _prepared(inputs, plan)
-        layers = line_up(ready)
-        check_ranks(plan.core, layers)
-        plan.weights.check([layer.name for layer in layers])
-        plan = replace(plan, weights=replace(plan.weights, factors=plan.blocks.factors(ready)))
-        joint = max(min(sum(layer.ranks), *layer.shape) for layer in layers)
-        plan = replace(plan, rank=plan.rank and min(plan.rank, joint))  # a core rank may still be larger
-    dtype = plan.dtype or template(layers[0].name, inputs).up.dtype
     with non_finite_named(inputs):
+        with clock("read"):
+            task = _lined_up(inputs, plan)
         with clock("merge"):
-            in_core = list(_merge_layers(layers, plan, tell))
-            scale = _chosen_scale(plan.rescale, plan.core, in_core) if plan.rescale else plan.scale
-            gain = scale if plan.rescale else 1.0  # a scale that was given is in what is lifted
-            work = partial(lift_bucket, scale=math.sqrt(gain), dtype=dtype, balance=balance)  # rounded once
+            in_core = list(_merge_layers(task, tell))
+            scale, gain = _strength(task.plan, in_core)
+            work = partial(lift_bucket, scale=math.sqrt(gain), dtype=task.dtype, balance=task.balance)  # rounded once
             lifted = list(_through(Stage.LIFT, work, in_core, _counts(in_core), plan.device, tell))
-        factors = {name: pair for bucket, _ in lifted for name, pair in bucket.items()}
-        merged = _assembled(ready, plan, scale, {layer.name: factors[layer.name] for layer in layers})
+        merged = _assembled(task, scale, {name: pair for bucket, _ in lifted for name, pair in bucket.items()})
     warn_of_underflow([*merged.modules.values()], _norms(in_core, gain))
-    batches = tuple(batch for _, batch in lifted)
-    shares = kept(in_core, plan.weights)
-    del in_core, lifted, factors  # the search for a rank that keeps more needs the memory
-    if plan.rank:
-        most = joint if chosen.core_rank in (None, "max") else min(joint, chosen.core_rank)
-        kept_at = partial(_kept_at, layers=layers, plan=plan, same=chosen.core_rank is None, tell=tell)
-        warn_of_vanishing(shares, inputs, plan.rank, most, kept_at)
+    batches, shares = tuple(batch for _, batch in lifted), kept(in_core, task.plan.weights)
+    del in_core, lifted  # the search for a rank that keeps more needs the memory
+    if task.plan.rank:
+        most = task.joint_rank if chosen.core_rank in (None, "max") else min(task.joint_rank, chosen.core_rank)
+        kept_at = partial(_kept_at, task=task, same=chosen.core_rank is None, tell=tell)
+        warn_of_vanishing(shares, inputs, task.plan.rank, most, kept_at)
     seconds = _stages(clock.seconds, batches)
-    return MergeResult(merged, tuple(inputs), chosen, batches, scale, tuple(balance), seconds)
+    return MergeResult(merged, tuple(inputs), chosen, batches, scale, task.balance, seconds)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is merged, and how."""
+
+    adapters: list[Adapter]  # as they take part: cut and balanced
+    balance: tuple[float, ...]  # the factors that have balanced them
+    layers: list[Layer]
+    joint_rank: int  # the largest of any layer
+    plan: Plan  # its rank at most that
+    dtype: torch.dtype  # of the factors of the merged adapter
+
+
+def _lined_up(inputs: Sequence[Adapter], plan: Plan) -> _Task:
+    adapters, balance = _prepared(inputs, plan)
+    layers = line_up(adapters)
+    check_ranks(plan.core, layers)
+    plan.weights.check([layer.name for layer in layers])
+    joint_rank = max(min(sum(layer.ranks), *layer.shape) for layer in layers)
+    rank = plan.rank and min(plan.rank, joint_rank)  # a core rank may still be larger
+    plan = replace(plan, weights=replace(plan.weights, factors=plan.blocks.factors(adapters)), rank=rank)
+    dtype = plan.dtype or template(layers[0].name, inputs).up.dtype
+    return _Task(adapters, tuple(balance), layers, joint_rank, plan, dtype)
 
 
 def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], list[float]]:
@@ -165,18 +178,17 @@ def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], lis
     return [scaled(adapter, gain) for adapter, gain in zip(cut, balance, strict=True)], balance
 
 
-def _merge_layers(
-    layers: Sequence[Layer], plan: Plan, tell: Progress, stage: Stage = Stage.MERGE
-) -> Iterator[MergedBucket]:
-    work = partial(merge_bucket, layers=layers, plan=plan)
-    buckets = split_buckets(layers, _MOST[plan.device.type], plan.core_rank)
+def _merge_layers(task: _Task, tell: Progress, stage: Stage = Stage.MERGE) -> Iterator[MergedBucket]:
+    plan = task.plan
+    work = partial(merge_bucket, layers=task.layers, plan=plan)
+    buckets = split_buckets(task.layers, _MOST[plan.device.type], plan.core_rank)
     return _through(stage, work, buckets, [len(bucket.positions) for bucket in buckets], plan.device, tell)
 
 
-def _kept_at(rank: int, layers: Sequence[Layer], plan: Plan, same: bool, tell: Progress) -> list[float]:
+def _kept_at(rank: int, task: _Task, same: bool, tell: Progress) -> list[float]:
     """What the merge keeps of each adapter at another rank, which is the core rank too where that is the same."""
-    other = replace(plan, rank=rank, core_rank=rank if same else plan.core_rank)
-    return kept(list(_merge_layers(layers, other, tell, Stage.OTHER_RANK)), plan.weights)
+    plan = replace(task.plan, rank=rank, core_rank=rank if same else task.plan.core_rank)
+    return kept(list(_merge_layers(replace(task, plan=plan), tell, Stage.OTHER_RANK)), plan.weights)
 
 
 def _counts(merged: Sequence[MergedBucket]) -> list[int]:
@@ -198,6 +210,14 @@ def _through(
         count += size
         tell(stage, count, sum(sizes))
         yield result
+
+
+def _strength(plan: Plan, merged: Sequence[MergedBucket]) -> tuple[float, float]:
+    """λ, and what of it is still to be applied: one that was given is in what is lifted."""
+    if plan.rescale is None:
+        return plan.scale, 1.0
+    scale = _chosen_scale(plan.rescale, plan.core, merged)
+    return scale, scale
 
 
 def _chosen_scale(rescale: Scale, rule: CoreRule, merged: Sequence[MergedBucket]) -> float:
@@ -225,15 +245,17 @@ def _norms(merged: Sequence[MergedBucket], gain: float) -> dict[str, float]:
     return dict(zip(names, norms.tolist(), strict=True))
 
 
-def _assembled(adapters: Sequence[Adapter], plan: Plan, scale: float, factors: Factors) -> Adapter:
+def _assembled(task: _Task, scale: float, factors: Factors) -> Adapter:
     """The merged adapter; biases and the like count as the core rule makes of weights where there is no core."""
+    plan, adapters = task.plan, task.adapters
 
     def coefficients(weights: Sequence[float]) -> list[float]:
         return plan.core.coefficients(torch.tensor(weights, dtype=torch.float64)).tolist()
 
     names = [*factors, *(key for adapter in adapters for key in adapter.deltas)]
     own = {name: coefficients(plan.weights.of(name)) for name in names} if plan.weights.vary else {}
-    return assemble(adapters, coefficients(plan.weights.default), scale, factors, own)
+    ordered = {layer.name: factors[layer.name] for layer in task.layers}
+    return assemble(adapters, coefficients(plan.weights.default), scale, ordered, own)
 
 
 def _stages(seconds: Mapping[str, float], batches: Sequence[MergedBatch]) -> dict[str, float]:

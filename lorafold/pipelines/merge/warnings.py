@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from itertools import combinations
+from typing import Any
 
 import torch
 
@@ -33,20 +34,23 @@ def warn_of_inputs(inputs: Sequence[Adapter]) -> None:
             _log.warning("%s and %s are the same adapter, which counts twice", _name(i, one), _name(j, other))
 
 
-def warn_of_weights(weights: Sequence[float], plan: Plan) -> None:
-    """Say that weights are so large, as percentages are, that they are hardly meant.
+def warn_of_weights(weights: Any, plan: Plan) -> None:
+    """Say that weights given as numbers are so large, as percentages are, that they are hardly meant.
 
     They are taken as they count: neither where the rule averages nor where the scale is chosen does their size.
     """
-    if plan.rescale:
+    if plan.rescale or weights is None or isinstance(weights, str):
         return
-    counted = (plan.scale * plan.core.coefficients(torch.tensor(weights, dtype=torch.float64))).tolist()
+    counted = (plan.scale * plan.core.coefficients(torch.tensor(plan.weights.default, dtype=torch.float64))).tolist()
     if max(map(abs, counted)) <= _STRONG and abs(sum(counted)) <= max(_STRONG, len(counted)):
         return
-    size = sum(map(abs, weights))
+    given = plan.weights.default
+    size = sum(map(abs, given))
     times = "" if plan.scale == 1 else f" times scale={plan.scale:g}"
-    meant = _listed([weight / size for weight in weights])
-    _log.warning("weights=%s%s sum to %.4g: did you mean weights=%s?", _listed(weights), times, sum(counted), meant)
+    meant = _listed([weight / size for weight in given])
+    _log.warning(
+        "weights=%s%s sum to %.4g: did you mean weights=%s?", _listed(given), times, sum(counted), meant
+    )
 
 
 def kept(buckets: Sequence[MergedBucket], weights: Weights) -> list[float]:
