@@ -37,7 +37,6 @@ LIGHT = [
     "lorafold.cli.*",
     "lorafold.commands",
     "lorafold.commands.*.config",
-    "lorafold.common.defaults",
     "lorafold.common.errors",
     "lorafold.common.options",
     "lorafold.console.progress",

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from lorafold.adapters.module import Module
-from lorafold.common.brief import shortened
-from lorafold.common.cells import span
+from lorafold.common.text import shortened, span
 
 if TYPE_CHECKING:
     from lorafold.adapters.pending import Pending

@@ -11,8 +11,8 @@ from lorafold.adapters.files.tensor_file import open_tensors
 from lorafold.adapters.formats.registry import format_of
 from lorafold.adapters.parametrisations.full_difference import as_factors, whole_layers
 from lorafold.adapters.parametrisations.settle import settle
-from lorafold.common.defaults import INPUT_RANK
 from lorafold.common.errors import LorafoldError
+from lorafold.common.settings import INPUT_RANK
 
 
 def load(path: str | Path, *, base: str | Path | None = None, rank: int = INPUT_RANK) -> Adapter:

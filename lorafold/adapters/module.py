@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorafold.common.brief import shortened
+from lorafold.common.text import shortened
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lorafold.adapters.module import Module
-from lorafold.common.brief import brief
+from lorafold.common.text import brief
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,8 @@ GOES_IN = "What goes in (KEY=VALUE; put lists in quotes)"
 COMES_OUT = "What comes out, in outputs/{name}/DATE/TIME/"
 RUNS = "Where it runs"
 
+# Rank to which LoHa, LoKr, DoRA and full differences are cut when they are read.
+INPUT_RANK = 128
 BASE_HELP = "weights of the model that they were trained on, file or folder; needed for DoRA only"
 INPUT_RANK_HELP = "to which LoHa, LoKr, DoRA and full weights are cut when read; LoRA is read as it is"
 DIFFERENT_BASES_HELP = "true: go on with adapters of different architectures"

@@ -8,9 +8,9 @@ import rich.console
 import rich.table
 from rich import box
 
-from lorafold.common.cells import amount as amount
-from lorafold.common.cells import printable as printable
-from lorafold.common.cells import span as span
+from lorafold.common.text import amount as amount
+from lorafold.common.text import printable as printable
+from lorafold.common.text import span as span
 from lorafold.console.lines import fitted
 from lorafold.pipelines._tables import Table
 from lorafold.pipelines._tables import by_part as by_part

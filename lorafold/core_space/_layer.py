@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lorafold.common.brief import brief
+from lorafold.common.text import brief
 
 Side = Literal["left", "right"]
 # How many numbers of stacked factors are held at a time: 8 MB in float64.

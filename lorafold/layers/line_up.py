@@ -15,8 +15,8 @@ from lorafold.adapters.conversion.match import matched
 from lorafold.adapters.metadata.base_check import check_bases, warn_of_strangers
 from lorafold.adapters.parametrisations.full_difference import as_factors
 from lorafold.adapters.parametrisations.truncation import exactly
-from lorafold.common.defaults import INPUT_RANK
 from lorafold.common.errors import LorafoldError
+from lorafold.common.settings import INPUT_RANK
 from lorafold.core_space import Layer, NonFiniteError
 
 

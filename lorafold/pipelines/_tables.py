@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import Any
 
 from lorafold.adapters.naming.model_parts import group_of, labels
-from lorafold.common.cells import span
 from lorafold.common.errors import LorafoldError
+from lorafold.common.text import span
 from lorafold.pipelines._metrics import Json
 
 Metrics = Mapping[str, Any]  # of one module

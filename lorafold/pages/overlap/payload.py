@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lorafold.common.short_names import short_names
+from lorafold.common.text import short_names
 from lorafold.pages.overlap.angles import RIGHT_ANGLE, Dimensions, histogram, random_pair, representative
 from lorafold.pages.overlap.grids import SIDES, Grids, packed_grid, step_of
 from lorafold.pages.packing import packed, plain

@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from lorafold.adapters import Adapter
-from lorafold.common.brief import brief
 from lorafold.common.peak_memory import peak_rss_mb
+from lorafold.common.text import brief
 from lorafold.core_space import Layer
 from lorafold.pipelines._metrics import Json, input_entry
 

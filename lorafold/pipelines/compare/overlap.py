@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lorafold.common.brief import brief
+from lorafold.common.text import brief
 from lorafold.core_space import RANK_TOLERANCE, CoreBatch
 from lorafold.core_space.problem import Problem
 from lorafold.geometry import DISTANCES, phi_grid, principal_angles

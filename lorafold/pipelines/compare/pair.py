@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lorafold.common.brief import brief
+from lorafold.common.text import brief
 from lorafold.core_space import Layer
 from lorafold.pipelines.compare.chance import Array, Chance, Counts, chance_of
 from lorafold.pipelines.compare.overlap import Overlap

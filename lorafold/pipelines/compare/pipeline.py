@@ -16,11 +16,11 @@ from typing import Any, Unpack
 import torch
 
 from lorafold.adapters import Adapter
-from lorafold.common.cells import number
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.parallel import map_pieces
 from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
+from lorafold.common.text import number
 from lorafold.core_space import Layer, reduce_layers
 from lorafold.geometry import DISTANCES
 from lorafold.layers.buckets import Bucket, split_buckets

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import prod, sqrt
 from typing import Any
 
-from lorafold.common.cells import mean
+from lorafold.common.text import mean
 from lorafold.pipelines._tables import Row, Table, by_part
 from lorafold.pipelines.compare.pair import SIDES
 from lorafold.pipelines.compare.verdict import AGREEING, APART, DOUBT, OPPOSING, UNSIGNED

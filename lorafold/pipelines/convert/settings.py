@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
-from lorafold.common.defaults import INPUT_RANK
 from lorafold.common.settings import (
     BASE_HELP,
     GOES_IN,
+    INPUT_RANK,
     INPUT_RANK_HELP,
     documented,
     setting,

@@ -18,7 +18,7 @@ from lorafold.adapters.metadata.base_model import base_model
 from lorafold.adapters.metadata.training import frequent_tags
 from lorafold.adapters.naming.model_parts import kind_of
 from lorafold.adapters.pending import Pending
-from lorafold.common.brief import brief
+from lorafold.common.text import brief
 from lorafold.layers.ranks import energy_ranks
 from lorafold.pipelines._metrics import Json
 from lorafold.pipelines.inspect.warnings import warnings

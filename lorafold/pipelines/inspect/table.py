@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import fsum, sqrt
 from typing import Any
 
-from lorafold.common.cells import amount, printable, span
+from lorafold.common.text import amount, printable, span
 from lorafold.pipelines._tables import Row, Table, by_part
 
 Metrics = Mapping[str, Any]  # of one adapter or of one module

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorafold.common.brief import brief
+from lorafold.common.text import brief
 from lorafold.core_space.problem import Problem
 
 

@@ -16,13 +16,13 @@ from typing import Any, TypeVar, Unpack
 import torch
 
 from lorafold.adapters import Adapter, save
-from lorafold.common.cells import span
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_pieces
 from lorafold.common.progress_bar import listening
 from lorafold.common.settings import apply_changes
 from lorafold.common.stages import Progress, Stage
 from lorafold.common.stopwatch import Stopwatch
+from lorafold.common.text import span
 from lorafold.core_rules import CoreRule
 from lorafold.core_space import Layer
 from lorafold.layers.assemble import assemble

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
-from lorafold.common.defaults import INPUT_RANK
 from lorafold.common.registry import located
 from lorafold.common.settings import (
     BASE_HELP,
     COMES_OUT,
     DIFFERENT_BASES_HELP,
     GOES_IN,
+    INPUT_RANK,
     INPUT_RANK_HELP,
     RUNS,
     documented,

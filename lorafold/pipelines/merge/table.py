@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lorafold.common.cells import mean, number
+from lorafold.common.text import mean, number
 from lorafold.pipelines._tables import Row, Table, by_part
 
 Metrics = Mapping[str, Any]  # of a merge, of its summary, or of one module

@@ -48,9 +48,7 @@ def warn_of_weights(weights: Any, plan: Plan) -> None:
     size = sum(map(abs, given))
     times = "" if plan.scale == 1 else f" times scale={plan.scale:g}"
     meant = _listed([weight / size for weight in given])
-    _log.warning(
-        "weights=%s%s sum to %.4g: did you mean weights=%s?", _listed(given), times, sum(counted), meant
-    )
+    _log.warning("weights=%s%s sum to %.4g: did you mean weights=%s?", _listed(given), times, sum(counted), meant)
 
 
 def kept(buckets: Sequence[MergedBucket], weights: Weights) -> list[float]:

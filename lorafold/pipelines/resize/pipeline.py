@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter, Module, save
-from lorafold.common.cells import number, span
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_pieces
 from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
+from lorafold.common.text import number, span
 from lorafold.core_space import lift
 from lorafold.layers.assemble import assemble
 from lorafold.layers.line_up import line_up, load_all, non_finite_named

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lorafold.common.short_names import short_names
+from lorafold.common.text import short_names
 
 Settings = Mapping[str, Any]  # by dotted name
 

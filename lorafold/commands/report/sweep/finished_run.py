@@ -14,7 +14,7 @@ from typing import Any
 from lorafold.commands.report.sweep.differing import flat
 from lorafold.commands.report.sweep.repeat import repeat_command
 from lorafold.commands.report.sweep.untrusted import Unreadable, mapping, mappings, number, numbers, read_json, shallow
-from lorafold.common.short_names import short_names
+from lorafold.common.text import short_names
 from lorafold.console.tables import by_part
 
 Values = tuple[float | None, ...]  # one for each adapter that went in (N,)

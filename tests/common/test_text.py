@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lorafold.common.short_names import short_names
+from lorafold.common.text import short_names
 
 
 @pytest.mark.parametrize(
