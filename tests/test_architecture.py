@@ -39,6 +39,8 @@ LIGHT = [
     "lorafold.commands.*.config",
     "lorafold.common.errors",
     "lorafold.common.options",
+    "lorafold.common.settings",
+    "lorafold.common.text",
     "lorafold.console.progress",
     "lorafold.pipelines.*.settings",
 ]

@@ -15,7 +15,7 @@ from lorafold.common.options import choices
 from lorafold.geometry import DISTANCES
 from lorafold.pipelines.compare.settings import CompareSettings
 from lorafold.pipelines.convert.settings import ConvertSettings
-from lorafold.pipelines.merge.settings import Settings
+from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.scales import SCALES
 
 EVERY = pytest.mark.parametrize("name", COMMANDS)
@@ -57,7 +57,7 @@ def test_the_values_of_a_choice_are_listed(group):
 @pytest.mark.parametrize(
     ("kind", "setting", "names"),
     [
-        (Settings, "scale", SCALES),
+        (MergeSettings, "scale", SCALES),
         (CompareSettings, "distances", DISTANCES),
         (ConvertSettings, "format", FORMATS),
     ],
