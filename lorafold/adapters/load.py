@@ -9,8 +9,8 @@ from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.locate import locate
 from lorafold.adapters.files.tensor_file import open_tensors
 from lorafold.adapters.formats.registry import format_of
-from lorafold.adapters.parametrisations.full_difference import as_factors, whole_layers
-from lorafold.adapters.parametrisations.settle import settle
+from lorafold.adapters.parametrisations.full_difference import factor_full_differences, whole_layers
+from lorafold.adapters.parametrisations.settle import resolve_pending
 from lorafold.common.errors import LorafoldError
 from lorafold.common.settings import INPUT_RANK
 
@@ -34,9 +34,9 @@ def load(path: str | Path, *, base: str | Path | None = None, rank: int = INPUT_
     if not isinstance(rank, int) or rank < 1:
         raise LorafoldError(f"input_rank={rank!r}, expected a whole number >= 1", remedy="For example input_rank=128.")
     file = open_tensors(locate(path))
-    adapter = settle(format_of(file).read(file), file.path, base, rank)
+    adapter = resolve_pending(format_of(file).read(file), file.path, base, rank)
     if not adapter.modules:
-        adapter = as_factors(replace(adapter, path=file.path), whole_layers(adapter), rank)
+        adapter = factor_full_differences(replace(adapter, path=file.path), whole_layers(adapter), rank)
     if not adapter.modules:
         raise LorafoldError(
             f"holds no LoRA factors, only {len(file.tensors)} other tensors such as {next(iter(file.tensors))}",

@@ -26,16 +26,16 @@ def map_tensors(record: Record, change: Callable[..., Tensor], *others: Record) 
     return replace(record, **changed)  # type: ignore[type-var]
 
 
-def take(record: Record, index: Tensor) -> Record:
+def select_rows(record: Record, index: Tensor) -> Record:
     """The rows `index` (integers or a mask) of a record."""
     return map_tensors(record, lambda value: value[index])
 
 
-def put(record: Record, index: Tensor, rows: Record) -> Record:
+def scatter_rows(record: Record, index: Tensor, rows: Record) -> Record:
     """The record with its rows `index` (integers) replaced."""
     return map_tensors(record, lambda value, new: value.index_copy(0, index, new.to(value.dtype)), rows)
 
 
-def put_(record: Record, index: Tensor, rows: Record) -> Record:
+def scatter_rows_(record: Record, index: Tensor, rows: Record) -> Record:
     """The record, its rows `index` (integers) overwritten in place: for tensors of which there is no other owner."""
     return map_tensors(record, lambda value, new: value.index_copy_(0, index, new), rows)

@@ -15,7 +15,7 @@ Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 
-def map_pieces(work: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch.device) -> Iterator[Result]:
+def map_parallel(work: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch.device) -> Iterator[Result]:
     """`work` of every piece, in order, as they become ready.
 
     On a CPU a thread per piece beats threads inside each operation: batched LAPACK uses one core only, small products

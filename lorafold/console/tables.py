@@ -52,7 +52,7 @@ def drawn(table: Table) -> rich.table.Table:
     return result
 
 
-def near(path: str) -> str:
+def relative_to_cwd(path: str) -> str:
     """As it reads from here, if it lies below."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path

@@ -24,7 +24,7 @@ The flags, all off unless given:
 - equal_ranks: the adapters that have a module must agree on its rank; the pipeline refuses others by name.
 - adapters: how many the rule takes, where it is a fixed number; the settings of a merge of others are refused.
 - is_sum: the result is the weighted sum Σ w_iC_i itself. A scale that gives it a norm is capped, for adapters that
-  cancel are not to be blown up (`lorafold.scales.of_a_sum`).
+  cancel are not to be blown up (`lorafold.scales.capped_for_sum`).
 - averages: the weights' size cancels. It decides what becomes of tensors that have no core, biases above all: they are
   summed with w_i, or with w_i / Σ|w_i| where the rule averages.
 - check: called with the options when the settings are read, it raises LorafoldError for a value out of range.

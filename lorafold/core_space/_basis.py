@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorafold.common.batched import put
+from lorafold.common.batched import scatter_rows
 
 # Directions of the column-normalised X below this singular value, relative to the largest, are rounding noise: of
 # float32 factors (6e-8) or of the Gram matrix itself (sqrt(eps) = 1.5e-8), with a margin.
@@ -58,7 +58,7 @@ def orthonormal_basis(gram: Tensor) -> Basis:
     if bool(basis.sound.all()):
         return basis
     weak = (~basis.sound).nonzero().squeeze(-1)
-    return put(basis, weak, _eigen_basis(unit[weak], norms[weak], inverse[weak]))
+    return scatter_rows(basis, weak, _eigen_basis(unit[weak], norms[weak], inverse[weak]))
 
 
 def _eigen_basis(unit: Tensor, norms: Tensor, inverse: Tensor) -> Basis:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorafold.common.batched import put
+from lorafold.common.batched import scatter_rows
 from lorafold.core_space._basis import Basis, orthonormal_basis
 
 # Singular values of ΔW_i below this, relative to the largest, are rounding noise of float32 factors.
@@ -41,7 +41,7 @@ def adapter_frames(up: Tensor, down: Tensor, scale: Tensor) -> Frames:
     core = scale[:, None, None] * bases[0].coords @ bases[1].coords.mT
     frames = Frames(left, right, core, bases[0].dims)
     weak = (~_certainly_full(*bases, scale)).nonzero().squeeze(-1)
-    return put(frames, weak, _revealed(up[weak], down[weak], scale[weak])) if len(weak) else frames
+    return scatter_rows(frames, weak, _revealed(up[weak], down[weak], scale[weak])) if len(weak) else frames
 
 
 def _certainly_full(up: Basis, down: Basis, scale: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lorafold.common.batched import put, take
+from lorafold.common.batched import scatter_rows, select_rows
 from lorafold.core_space._basis import Basis, orthonormal_basis
 from lorafold.core_space._frames import Frames, adapter_frames
 from lorafold.core_space._layer import Layer, Side, chunks, stack
@@ -74,14 +74,14 @@ def _joint_basis(layers: Sequence[Layer], side: Side, slots: Sequence[int], devi
 
 def _second_pass(basis: Basis, weak: Tensor, layers: Sequence[Layer], side: Side, slots: Sequence[int]) -> Basis:
     """Orthonormalise Q = X T again where T is large, as in CholeskyQR2 (Yamamoto et al. 2015)."""
-    rows = take(basis, weak)
+    rows = select_rows(basis, weak)
     some = [layers[i] for i in weak.tolist()]
     gram = torch.zeros_like(rows.coords)
     for positions in chunks(some, side, slots):
         X = stack([some[i] for i in positions], side, slots, torch.float64).to(gram.device)
         Q = X @ rows.transform[positions]
         gram[positions] = Q.mT @ Q
-    return put(basis, weak, rows.then(orthonormal_basis(gram)))
+    return scatter_rows(basis, weak, rows.then(orthonormal_basis(gram)))
 
 
 def _problem(frames: Sequence[Frames], width: int, weights: Tensor) -> Problem:

@@ -24,7 +24,7 @@ from lorafold.adapters.files.tensor_file import TensorFile
 from lorafold.adapters.formats.peft import parse
 from lorafold.adapters.formats.peft_config import check_plain
 from lorafold.adapters.formats.peft_export import export_config
-from lorafold.adapters.parametrisations.settle import settle
+from lorafold.adapters.parametrisations.settle import resolve_pending
 from lorafold.common.errors import LorafoldError
 from lorafold.common.settings import apply_changes
 from lorafold.pipelines.merge.pipeline import MergeResult, merge
@@ -99,7 +99,7 @@ def _read(model: PeftModel, state: dict[str, Tensor], name: str, settings: Merge
     check_plain(path, config)
     tensors = get_peft_model_state_dict(model, state, name, save_embedding_layers=False)
     file = TensorFile(path, {key: tensor.cpu() for key, tensor in tensors.items()}, {})
-    adapter = settle(parse(file, config, path), path, settings.base, settings.input_rank)
+    adapter = resolve_pending(parse(file, config, path), path, settings.base, settings.input_rank)
     return replace(adapter, path=path)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from lorafold.adapters import Adapter, Module, check_finite, load
 from lorafold.adapters.conversion.match import matched
 from lorafold.adapters.metadata.base_check import check_bases, warn_of_strangers
-from lorafold.adapters.parametrisations.full_difference import as_factors
+from lorafold.adapters.parametrisations.full_difference import factor_full_differences
 from lorafold.adapters.parametrisations.truncation import exactly
 from lorafold.common.errors import LorafoldError
 from lorafold.common.settings import INPUT_RANK
@@ -49,7 +49,7 @@ def load_all(
     loaded = matched(read)
     warn_of_strangers(loaded)
     factored = {name for adapter in loaded for name in adapter.modules}
-    return [as_factors(adapter, factored, rank) for adapter in loaded]
+    return [factor_full_differences(adapter, factored, rank) for adapter in loaded]
 
 
 def line_up(adapters: Sequence[Adapter], *, thin: bool = True) -> list[Layer]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorafold.common.parallel import map_pieces
+from lorafold.common.parallel import map_parallel
 from lorafold.core_space import CoreBatch, Layer, reduce_layers
 from lorafold.core_space.balanced import Balanced, balanced
 from lorafold.layers.buckets import Bucket, split_buckets
@@ -45,7 +45,7 @@ def spectra(layers: Sequence[Layer]) -> list[Spectrum]:
         batch = reduce_layers(bucket.select(layers), bucket.slots, one)
         return Spectrum(batch, balanced(batch, 0), tuple(bucket.positions))
 
-    return list(map_pieces(work, split_buckets(layers, _MOST), torch.device("cpu")))
+    return list(map_parallel(work, split_buckets(layers, _MOST), torch.device("cpu")))
 
 
 def singular_values(parts: Sequence[Spectrum]) -> Tensor:

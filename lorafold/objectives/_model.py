@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorafold.objectives.distances._side import Side
+from lorafold.objectives.distances._side import SecondOrderTerm
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Model:
     """Value, Riemannian gradient and Hessian of F = left(U) + right(V) + constant - Σ_j ‖UᵀT_jV‖²."""
 
     value: Tensor  # F (b,)
-    left: Side
-    right: Side
+    left: SecondOrderTerm
+    right: SecondOrderTerm
     inward_left: Tensor  # Uᵀ ∂F/∂U (b, r, r)
     inward_right: Tensor  # Vᵀ ∂F/∂V (b, r, r)
     gradient: Tensor  # [U⊥ᵀ ∂F/∂U; V⊥ᵀ ∂F/∂V] (b, c + e, r)
@@ -59,7 +59,7 @@ class Model:
         return torch.cat([_outer(left, self.inward_left), _outer(right, self.inward_right)], dim=1)
 
 
-def expand(left: Side, right: Side, seen: Tensor, rank: int, constant: Tensor) -> Model:
+def expand(left: SecondOrderTerm, right: SecondOrderTerm, seen: Tensor, rank: int, constant: Tensor) -> Model:
     """The model from its sides and XᵀT_jY = seen (b, J, p, q) in the bases X and Y."""
     upper, lower = seen[:, :, :rank], seen[:, :, rank:]
     inner, up, down, far = upper[..., :rank], upper[..., rank:], lower[..., :rank], lower[..., rank:]

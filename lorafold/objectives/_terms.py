@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lorafold.objectives.distances._registry import DISTANCES, Distance
-from lorafold.objectives.distances._side import QuadraticSide, Side, SpectralSide
+from lorafold.objectives.distances._side import QuadraticSide, SecondOrderTerm, SpectralSide
 
 # By how much the shift of a term grows where a step has overshot, and how far; steps are shorter than rounding then.
 _MORE, _MOST = 4.0, 4.0**10
@@ -40,7 +40,7 @@ class Term(Protocol):
     def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Value (b,) and Euclidean gradient (b, d, r) at X = frame."""
 
-    def expand(self, basis: Tensor, rank: int) -> Side:
+    def expand(self, basis: Tensor, rank: int) -> SecondOrderTerm:
         """Value and derivatives at X = the first `rank` columns of the orthogonal basis (b, d, d)."""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lorafold.console.lines import tell
-from lorafold.console.tables import near
+from lorafold.console.tables import relative_to_cwd
 
 Config = TypeVar("Config", bound=Any)  # a dataclass with `base`
 
@@ -52,4 +52,4 @@ class Run:
 
     def tell_in_a_line(self, text: str) -> None:
         """Say how a run of a sweep ended: what was asked for, the text, and where it is."""
-        tell(f"{' '.join(self.overrides)}: {text} -> {near(str(self.folder))}")
+        tell(f"{' '.join(self.overrides)}: {text} -> {relative_to_cwd(str(self.folder))}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lorafold.scales._registry import Sizes, scale
+from lorafold.scales._registry import UpdateNorms, scale
 
 
 @scale("target")
-def target(sizes: Sizes) -> Tensor:
+def target(sizes: UpdateNorms) -> Tensor:
     """λ = ⟨ΔW_3, M⟩ / ‖ΔW_3‖², the minimiser of ‖λΔW_3 - M‖² with M = Σ w_iΔW_i: as strong as the weighted sum.
 
     It is 1 for core=sum, and makes rules comparable that average, prune or flatten.
@@ -17,7 +17,7 @@ def target(sizes: Sizes) -> Tensor:
 
 
 @scale("each")
-def each(sizes: Sizes) -> Tensor:
+def each(sizes: UpdateNorms) -> Tensor:
     """The minimiser of Σ_i ŵ_i‖λΔW_3 - sgn(w_i)ΔW_i‖² / ‖ΔW_i‖², every adapter being a fit of its own.
 
     λ = Σ_i ŵ_i sgn(w_i)⟨ΔW_3, ΔW_i⟩/‖ΔW_i‖² / Σ_i ŵ_i‖ΔW_3‖²/‖ΔW_i‖², where the derivative vanishes; of weights that
@@ -30,7 +30,7 @@ def each(sizes: Sizes) -> Tensor:
 
 
 @scale("presence")
-def presence(sizes: Sizes) -> Tensor:
+def presence(sizes: UpdateNorms) -> Tensor:
     """λ Σ_i ŵ_i a_i = 1 with a_i = sgn(w_i)⟨ΔW_3, ΔW_i⟩/‖ΔW_i‖², how much of input i is in ΔW_3.
 
     On average every input is there at full strength. For orthogonal inputs it is the strength of the plain sum.

@@ -5,25 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lorafold.scales._registry import Scale, Sizes, scale
+from lorafold.scales._registry import Scale, UpdateNorms, scale
 
 _MOST_REVIVED = 2.0
 
 
 @scale("max_norm", gives_norm=True)
-def max_norm(sizes: Sizes) -> Tensor:
+def max_norm(sizes: UpdateNorms) -> Tensor:
     """λ‖ΔW_3‖ = max_i ‖ΔW_i‖: as strong as the strongest input, norms being those of whole adapters."""
     return (sizes.energies.max() / sizes.merged.sum()).sqrt()
 
 
 @scale("mean_norm", gives_norm=True)
-def mean_norm(sizes: Sizes) -> Tensor:
+def mean_norm(sizes: UpdateNorms) -> Tensor:
     """λ²‖ΔW_3‖² = Σ ŵ_i‖ΔW_i‖²: the mean energy of the inputs, summed over the modules."""
     return ((sizes.shares * sizes.inputs).sum() / sizes.merged.sum()).sqrt()
 
 
 @scale("retained", gives_norm=True)
-def retained(sizes: Sizes) -> Tensor:
+def retained(sizes: UpdateNorms) -> Tensor:
     """λ²‖ΔW_3‖² = Σ ŵ_i‖UᵀΔW_iV‖²: the mean energy that the inputs have inside the merged subspaces.
 
     Below `mean_norm` by what the rank cuts off.
@@ -31,7 +31,7 @@ def retained(sizes: Sizes) -> Tensor:
     return ((sizes.shares * sizes.retained).sum() / sizes.merged.sum()).sqrt()
 
 
-def of_a_sum(rescale: Scale, sizes: Sizes) -> Tensor:
+def capped_for_sum(rescale: Scale, sizes: UpdateNorms) -> Tensor:
     """λ where ΔW_3 is the weighted sum: no adapters that cancel are given back the norm that they have lost.
 
     A scale that gives a norm is at most `_MOST_REVIVED` times what it were if the updates had nothing in common, that

@@ -24,7 +24,7 @@ from lorafold.common.registry import Registry
 
 
 @dataclass(frozen=True)
-class Sizes:
+class UpdateNorms:
     """Norms and inner products, module by module, of the adapters' updates and the merged one before λ, ΔW_3."""
 
     weights: Tensor  # w_i, signed (M, N)
@@ -50,7 +50,7 @@ class Sizes:
         return self.weights.sign() * self.products
 
 
-def sizes(cores: Tensor, merged: Tensor, weights: Tensor, energies: Tensor) -> Sizes:
+def update_norms(cores: Tensor, merged: Tensor, weights: Tensor, energies: Tensor) -> UpdateNorms:
     """The sizes of a batch from its coordinates: ΔW_3 = U C_3 Vᵀ lies in the merged subspaces.
 
     Args:
@@ -60,12 +60,12 @@ def sizes(cores: Tensor, merged: Tensor, weights: Tensor, energies: Tensor) -> S
     """
     products = (cores * merged[:, None]).sum((-2, -1))
     found = weights, energies, cores.square().sum((-2, -1)), products, merged.square().sum((-2, -1))
-    return Sizes(*(part.cpu() for part in found))
+    return UpdateNorms(*(part.cpu() for part in found))
 
 
-def joined(parts: Sequence[Sizes]) -> Sizes:
+def joined_norms(parts: Sequence[UpdateNorms]) -> UpdateNorms:
     """The sizes of all modules."""
-    return Sizes(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Sizes)))
+    return UpdateNorms(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(UpdateNorms)))
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ class Scale:
 
     Args:
         gives_norm: it gives the merged adapter a norm, whatever is left of it: of a weighted sum that cancels it would
-            ask too much, see `of_a_sum`.
+            ask too much, see `capped_for_sum`.
     """
 
     name: str
-    function: Callable[[Sizes], Tensor]
+    function: Callable[[UpdateNorms], Tensor]
     gives_norm: bool = False
 
-    def __call__(self, sizes: Sizes) -> Tensor:
+    def __call__(self, sizes: UpdateNorms) -> Tensor:
         """λ, a float64 scalar."""
         return self.function(sizes)
 
@@ -89,10 +89,10 @@ class Scale:
 SCALES: Registry[Scale] = Registry("scale", "lorafold.scales")
 
 
-def scale(name: str, *, gives_norm: bool = False) -> Callable[[Callable[[Sizes], Tensor]], Scale]:
+def scale(name: str, *, gives_norm: bool = False) -> Callable[[Callable[[UpdateNorms], Tensor]], Scale]:
     """Register a function as the scale `name`; for the flag see `Scale`."""
 
-    def register(function: Callable[[Sizes], Tensor]) -> Scale:
+    def register(function: Callable[[UpdateNorms], Tensor]) -> Scale:
         return SCALES.add(name, Scale(name, function, gives_norm), function)
 
     return register

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorafold.common.batched import map_tensors, put, put_, take
+from lorafold.common.batched import map_tensors, scatter_rows, scatter_rows_, select_rows
 from lorafold.objectives import Model, Objective, split
 from lorafold.solvers._bases import Bases, turned
 from lorafold.solvers._conjugate_gradients import Step, newton_step, preconditioner
@@ -54,13 +54,13 @@ def descend(objective: Objective, bases: Bases, tol: float, max_steps: int) -> t
         going = (here.model.gradient_norm > tol).nonzero().squeeze(-1)
         # copying the batch for one or two modules that have converged costs more than another step of theirs
         if len(going) <= 0.8 * len(active):
-            last = put(last, active, _point(here, objective.rank))
-            active, objective, here = active[going], take(objective, going), take(here, going)
+            last = scatter_rows(last, active, _point(here, objective.rank))
+            active, objective, here = active[going], select_rows(objective, going), select_rows(here, going)
         if not len(going):
             return last, steps
         here = _stepped(objective, here)
         steps[active] += 1
-    return put(last, active, _point(here, objective.rank)), steps
+    return scatter_rows(last, active, _point(here, objective.rank)), steps
 
 
 def _begin(objective: Objective, bases: Bases) -> _State:
@@ -80,7 +80,7 @@ def _stepped(objective: Objective, here: _State) -> _State:
     taken, radius = _judged(step, here, there, objective.rounding)
     if not bool(taken.all()):
         back = (~taken).nonzero().squeeze(-1)
-        there = put_(there, back, take(here, back))
+        there = scatter_rows_(there, back, select_rows(here, back))
     return _State(there.bases, there.model, radius)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lorafold.common.batched import put, take
+from lorafold.common.batched import scatter_rows, select_rows
 from lorafold.objectives import Objective
 from lorafold.solvers._bases import Bases
 from lorafold.solvers._newton import descend
@@ -23,12 +23,12 @@ def begin(objective: Objective, tol: float, max_steps: int) -> tuple[Point, Poin
     last, steps = first, torch.zeros_like(first.value, dtype=torch.int64)
     rows = (first.gradient_norm > tol).nonzero().squeeze(-1)
     if max_steps and len(rows):
-        found, count = settle(take(objective, rows), take(bases, rows), tol, max_steps)
-        last, steps = put(last, rows, found), steps.index_copy(0, rows, count)
+        found, count = polish(select_rows(objective, rows), select_rows(bases, rows), tol, max_steps)
+        last, steps = scatter_rows(last, rows, found), steps.index_copy(0, rows, count)
     return first, last, steps
 
 
-def settle(objective: Objective, bases: Bases, tol: float, max_steps: int) -> tuple[Point, Tensor]:
+def polish(objective: Objective, bases: Bases, tol: float, max_steps: int) -> tuple[Point, Tensor]:
     """Newton steps, or sweeps where the distance has no Hessian; the last points and their number of steps (b,)."""
     if objective.is_curved:
         return descend(objective, bases, tol, max_steps)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lorafold.common.batched import put, take
+from lorafold.common.batched import scatter_rows, select_rows
 from lorafold.objectives import Objective, Term
 from lorafold.solvers._bases import Bases, eigenbasis
 from lorafold.solvers._solution import Point, point
@@ -25,7 +25,7 @@ def start(objective: Objective, tol: float) -> tuple[Point, Bases]:
     first = _at(chordal, bases)
     rows = (first.gradient_norm > tol).nonzero().squeeze(-1)
     if len(rows):
-        bases = put(bases, rows, _swept(take(chordal, rows), take(bases, rows)))
+        bases = scatter_rows(bases, rows, _swept(select_rows(chordal, rows), select_rows(bases, rows)))
     return first if objective.is_quadratic else _at(objective, bases), bases
 
 

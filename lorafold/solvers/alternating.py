@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lorafold.common.batched import put, take
+from lorafold.common.batched import scatter_rows, select_rows
 from lorafold.geometry import polar
 from lorafold.objectives import Objective
 from lorafold.solvers._anderson import Anderson
@@ -43,19 +43,19 @@ def sweeps(objective: Objective, first: Point, tol: float, max_sweeps: int) -> t
     active = (first.gradient_norm > tol).nonzero().squeeze(-1)
     if not len(active):
         return last, count
-    part, here = take(objective, active), take(first, active)
+    part, here = select_rows(objective, active), select_rows(first, active)
     anderson = Anderson(_pack(here), _MEMORY)
     for _ in range(max_sweeps):
         here, overshot = _accelerated_sweep(part, here, anderson)
         part = part.more_cautious(overshot)
-        last = put(last, active, here)
+        last = scatter_rows(last, active, here)
         count[active] += 1
         # converged modules leave the batch; copying it for one or two of them costs more than another sweep
         going = (here.gradient_norm > tol).nonzero().squeeze(-1)
         if not len(going):
             break
         if len(going) <= 0.8 * len(active):
-            active, part, here = active[going], take(part, going), take(here, going)
+            active, part, here = active[going], select_rows(part, going), select_rows(here, going)
             anderson.only(going)
     return last, count
 
@@ -76,10 +76,10 @@ def _accelerated_sweep(objective: Objective, here: Point, anderson: Anderson) ->
     if not len(rows):
         return faster, rows
     anderson.forget(worse)
-    plain = point(take(objective, rows), left[rows], right[rows])
+    plain = point(select_rows(objective, rows), left[rows], right[rows])
     overshot = plain.value > limit[rows]
     stay = overshot.nonzero().squeeze(-1)
-    return put(faster, rows, put(plain, stay, take(here, rows[stay]))), rows[stay]
+    return scatter_rows(faster, rows, scatter_rows(plain, stay, select_rows(here, rows[stay]))), rows[stay]
 
 
 def _pack(at: Point) -> Tensor:

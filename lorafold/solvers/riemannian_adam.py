@@ -10,12 +10,12 @@ import math
 import torch
 from torch import Tensor
 
-from lorafold.common.batched import put, take
+from lorafold.common.batched import scatter_rows, select_rows
 from lorafold.objectives import Objective
 from lorafold.solvers._bases import Bases, completed
 from lorafold.solvers._manifolds import manifold as manifold_of
 from lorafold.solvers._registry import solver
-from lorafold.solvers._settle import begin, settle
+from lorafold.solvers._settle import begin, polish
 from lorafold.solvers._solution import Point, Solution, point, solution
 
 # Steps per cycle of the learning rate.
@@ -46,12 +46,12 @@ def riemannian_adam(
         rows = (best.gradient_norm > tol).nonzero().squeeze(-1)
         if not len(rows):
             break
-        part, known = take(objective, rows), take(best, rows)
+        part, known = select_rows(objective, rows), select_rows(best, rows)
         steps = min(_CYCLE, max_steps - done)
         walked = _walk(part, known, rates[rows], manifold, steps)
-        found, more = settle(part, Bases(completed(walked.left), completed(walked.right)), tol, start_steps)
+        found, more = polish(part, Bases(completed(walked.left), completed(walked.right)), tol, start_steps)
         better = found.value <= known.value
-        best = put(best, rows[better], take(found, better))
+        best = scatter_rows(best, rows[better], select_rows(found, better))
         rates[rows[~better]] /= 2
         iterations[rows] += steps + more
     return solution(best, first.value, iterations, tol)

@@ -165,7 +165,7 @@ from lorafold.cli.app import main
 from lorafold.pipelines.merge.pipeline import merge as merge_adapters
 def stop(*_):
     raise KeyboardInterrupt
-sys.modules[merge_adapters.__module__].map_pieces = stop
+sys.modules[merge_adapters.__module__].map_parallel = stop
 main()
 """
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lorafold.pipelines.merge.plan import make_plan
 from lorafold.pipelines.merge.settings import MergeSettings
-from lorafold.scales import SCALES, Sizes, joined, sizes
+from lorafold.scales import SCALES, UpdateNorms, joined_norms, update_norms
 from tests.builders import Source
 
 M, N, R = 4, 3, 5
@@ -37,12 +37,12 @@ def cores(seed: int = 0) -> Tensor:
     return own
 
 
-def measured(of: Tensor, weights: list[list[float]], merged: Tensor | None = None) -> Sizes:
+def measured(of: Tensor, weights: list[list[float]], merged: Tensor | None = None) -> UpdateNorms:
     """The sizes of cores whose updates are larger by what lies outside the subspaces."""
     w = torch.tensor(weights, dtype=torch.float64)
     if merged is None:  # some rule that is not linear
         merged = (w[..., None, None] * of * of.abs()).sum(1)
-    return sizes(of, merged, w, 1.25 * of.square().sum((-2, -1)))
+    return update_norms(of, merged, w, 1.25 * of.square().sum((-2, -1)))
 
 
 def vectors(of: Tensor, weights: np.ndarray) -> list[np.ndarray]:
@@ -104,7 +104,7 @@ def test_the_mean_of_three_orthogonal_updates_of_one_size(name, expected):
     of = torch.zeros(1, 3, 3, 3, dtype=torch.float64)
     of[0, range(3), range(3), range(3)] = 2.0
     w = torch.full((1, 3), 1 / 3, dtype=torch.float64)
-    found = sizes(of, of.mean(1), w, of.square().sum((-2, -1)))
+    found = update_norms(of, of.mean(1), w, of.square().sum((-2, -1)))
     assert float(SCALES[name](found)) == pytest.approx(expected)
 
 
@@ -149,9 +149,11 @@ def test_an_adapter_that_changes_nothing_is_no_obstacle(name):
 @EVERY
 def test_pieces_are_joined_module_by_module(name):
     whole = measured(cores(), WEIGHTS["by module"])
-    parts = [Sizes(*(getattr(whole, field.name)[rows] for field in fields(Sizes))) for rows in ([0], [1, 2], [3])]
-    assert torch.equal(SCALES[name](joined(parts)), SCALES[name](whole))
-    assert joined(parts).merged.shape == (M,)
+    parts = [
+        UpdateNorms(*(getattr(whole, field.name)[rows] for field in fields(UpdateNorms))) for rows in ([0], [1, 2], [3])
+    ]
+    assert torch.equal(SCALES[name](joined_norms(parts)), SCALES[name](whole))
+    assert joined_norms(parts).merged.shape == (M,)
 
 
 @EVERY

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lorafold.common.batched import take
+from lorafold.common.batched import select_rows
 from lorafold.common.errors import LorafoldError
 from lorafold.core_space.problem import Problem
 from lorafold.objectives import DISTANCES, RECONSTRUCTIONS
@@ -173,7 +173,7 @@ def test_a_batch_is_solved_as_each_of_its_modules_alone(solver, distance):
     F = objective(problem(), 3, distance=distance)
     together = SOLVE[solver](F)
     for row in range(len(DIMS)):
-        alone = SOLVE[solver](take(F, torch.tensor([row])))
+        alone = SOLVE[solver](select_rows(F, torch.tensor([row])))
         assert float(alone.value) == pytest.approx(float(together.value[row]), abs=1e-8)
         for one, other in ((alone.left[0], together.left[row]), (alone.right[0], together.right[row])):
             torch.testing.assert_close(oracles.projector(one), oracles.projector(other), rtol=0, atol=1e-5)

@@ -27,7 +27,7 @@ def whole_layers(adapter: Adapter) -> list[str]:
     return [key.removesuffix(_SUFFIX) for key in whole]
 
 
-def as_factors(adapter: Adapter, names: Collection[str], rank: int) -> Adapter:
+def factor_full_differences(adapter: Adapter, names: Collection[str], rank: int) -> Adapter:
     """The adapter with these of its whole differences as modules: exact up to `rank`, else cut to it, with a warning.
 
     Raises:

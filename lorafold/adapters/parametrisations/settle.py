@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _NOTHING = 1e-9
 
 
-def settle(adapter: Adapter, path: Path, base: str | Path | None, rank: int) -> Adapter:
+def resolve_pending(adapter: Adapter, path: Path, base: str | Path | None, rank: int) -> Adapter:
     """The adapter with a module for every pending layer; those of full rank are cut to `rank`, with a warning.
 
     Args:

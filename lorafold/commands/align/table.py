@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from lorafold.adapters.naming.model_parts import group_of, labels
-from lorafold.console.tables import Console, near, say
+from lorafold.console.tables import Console, relative_to_cwd, say
 
 Metrics = Mapping[str, Any]  # of a run, of a pair or of one module
 MAX_ROWS = 5  # parts of the model, or pairs
@@ -35,7 +35,9 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
         say(console, warning, "yellow")
     both = list(zip(metrics["inputs"], metrics["outputs"], strict=True))
     for number, (adapter, output) in enumerate(both[:MAX_PATHS], 1):
-        line = f"#{number}: {near(str(adapter['path']))} {_fate(number, str(adapter['path']), output['path'])}"
+        line = (
+            f"#{number}: {relative_to_cwd(str(adapter['path']))} {_fate(number, str(adapter['path']), output['path'])}"
+        )
         say(console, line)
     if len(both) > MAX_PATHS:
         console.print(f"... and {len(both) - MAX_PATHS} more in metrics.json")
@@ -137,7 +139,7 @@ def _iteration(metrics: Metrics) -> list[str]:
 def _fate(number: int, read: str, written: str) -> str:
     if written == read:
         return "stays as it is"
-    return f"-> {near(written)}{' (the same factors, zero-padded)' if number == 1 else ''}"
+    return f"-> {relative_to_cwd(written)}{' (the same factors, zero-padded)' if number == 1 else ''}"
 
 
 def _name(pair: Metrics) -> str:

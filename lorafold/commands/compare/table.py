@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lorafold.console.tables import Console, drawn, near, say
+from lorafold.console.tables import Console, drawn, relative_to_cwd, say
 from lorafold.pipelines.compare.table import MAX_PAIRS, compare_table, explanation, name_of, phis
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, of a pair or of one module
@@ -22,13 +22,13 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     console.print(drawn(compare_table(metrics)))
     for number, adapter in enumerate(metrics["inputs"], 1):
         ranks = "-".join(str(rank) for rank in sorted({*adapter["ranks"][:1], *adapter["ranks"][-1:]}))
-        say(console, f"#{number}: {near(str(adapter['path']))} (rank {ranks})")
+        say(console, f"#{number}: {relative_to_cwd(str(adapter['path']))} (rank {ranks})")
     for line in explanation(pairs):
         console.print(line, markup=False)
     if len(pairs) > MAX_PAIRS:
         console.print(f"... and {len(pairs) - MAX_PAIRS} more pairs in metrics.json")
     if page := metrics.get("page"):
-        say(console, f"page: {near(page)}")
+        say(console, f"page: {relative_to_cwd(page)}")
 
 
 def one_line(metrics: Metrics) -> str:

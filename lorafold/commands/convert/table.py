@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lorafold.console.tables import Console, near, say
+from lorafold.console.tables import Console, relative_to_cwd, say
 
 Metrics = Mapping[str, Any]  # of a run, or of one layer
 EXAMPLES = {"renamed": 2, "split": 1, "fused": 1}  # layers to show of each kind
@@ -20,7 +20,7 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
             line = f"{action}: {_names(entry['before'])} -> {_names(entry['after'])}"
             say(console, line)
     say(console, "Every update is what it was; only its names and factors changed.", "dim")
-    paths = (near(str(metrics["inputs"][0]["path"])), near(metrics["output"]["path"]))
+    paths = (relative_to_cwd(str(metrics["inputs"][0]["path"])), relative_to_cwd(metrics["output"]["path"]))
     say(console, " -> ".join(paths))
 
 

@@ -14,7 +14,7 @@ from lorafold.commands.inspect.csv import write_modules
 from lorafold.commands.inspect.table import one_line, show
 from lorafold.common.parallel import cpu_threads
 from lorafold.console.lines import tell
-from lorafold.console.tables import near
+from lorafold.console.tables import relative_to_cwd
 from lorafold.pipelines.inspect.pipeline import inspect as inspect_adapter
 from lorafold.runs.inputs import hashed, one_or_more, with_fingerprints
 from lorafold.runs.record import opening, write_json
@@ -54,4 +54,4 @@ def _tell(run: Run, metrics: Mapping[str, Any]) -> None:
             log.info("%s: %s", adapter["path"], warning)
         show(adapter) if run.alone else tell(one_line(adapter))
     if run.alone:
-        tell(f"everything else: {near(str(run.folder))}/inspect.json")
+        tell(f"everything else: {relative_to_cwd(str(run.folder))}/inspect.json")

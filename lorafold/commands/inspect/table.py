@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lorafold.console.tables import Console, drawn, near, printable, say
+from lorafold.console.tables import Console, drawn, printable, relative_to_cwd, say
 from lorafold.pipelines.inspect.table import LEGEND, contents, inspect_table, words
 
 Metrics = Mapping[str, Any]  # of one adapter
@@ -33,4 +33,4 @@ def one_line(adapter: Metrics) -> str:
 def _title(adapter: Metrics) -> str:
     base = adapter["base_model"]
     guess = f"{base['name']} (by {base['evidence']})" if base else "unknown base model"
-    return f"{near(str(adapter['path']))}: {adapter['format']}, {printable(guess, 200)}"
+    return f"{relative_to_cwd(str(adapter['path']))}: {adapter['format']}, {printable(guess, 200)}"

@@ -12,7 +12,7 @@ from rich.table import Table
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.run import merge
 from lorafold.common.errors import LorafoldError
-from lorafold.console.tables import Console, near, say
+from lorafold.console.tables import Console, relative_to_cwd, say
 from lorafold.runs.csv_table import write_csv
 from lorafold.runs.inputs import adapter_paths
 from lorafold.runs.record import write_resolved
@@ -48,7 +48,7 @@ def follow_path(run: Run, config: MergeConfig) -> list[Point]:
     write_csv(run.folder / "path.csv", list(points[0]), (list(point.values()) for point in points))
     write_resolved(run.folder / "resolved.yaml", "merge", {**metrics["config"], "weights": None, "path": count})
     if run.alone:
-        _show(points, near(str(run.folder)))
+        _show(points, relative_to_cwd(str(run.folder)))
     return points
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lorafold.console.tables import Console, drawn, near, say
+from lorafold.console.tables import Console, drawn, relative_to_cwd, say
 from lorafold.pipelines.merge.settings import CHOSEN
 from lorafold.pipelines.merge.table import LEGEND, merge_table, total
 
@@ -23,7 +23,7 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     console.print(LEGEND, style="dim", soft_wrap=True)
     for number, adapter in enumerate(metrics["inputs"], 1):
         gain = f", times {adapter['gain']:.3g}" if adapter.get("gain", 1) != 1 else ""
-        line = f"#{number}: {near(adapter['path'])} (rank {_span(adapter['ranks'])}{gain})"
+        line = f"#{number}: {relative_to_cwd(adapter['path'])} (rank {_span(adapter['ranks'])}{gain})"
         say(console, line)
     if rank := _rank(metrics):
         asked = metrics["config"]["rank"]
@@ -33,8 +33,8 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     if warning := not_converged(metrics):
         console.print(warning, style="yellow", markup=False)
     if page := metrics.get("page"):
-        say(console, f"overlap before and after: {near(page)}")
-    say(console, f"merged adapter: {near(metrics['output']['path'])}")
+        say(console, f"overlap before and after: {relative_to_cwd(page)}")
+    say(console, f"merged adapter: {relative_to_cwd(metrics['output']['path'])}")
 
 
 def one_line(metrics: Metrics) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lorafold.commands.report.sweep import Sweep, words
 from lorafold.commands.report.sweep.sweep import STATUSES
-from lorafold.console.tables import Console, amount, near, plain_table, printable, say
+from lorafold.console.tables import Console, amount, plain_table, printable, relative_to_cwd, say
 
 _RUNS, _PROBLEMS, _SETTINGS = 10, 5, 3  # at most
 _WIDTH = 80
@@ -30,7 +30,7 @@ def show(sweep: Sweep, files: Sequence[Path], console: Console | None = None) ->
     if len(sweep.problems) > _PROBLEMS:
         console.print(f"... and {len(sweep.problems) - _PROBLEMS} more without a result, see the page", style="yellow")
     for path in files:
-        say(console, near(str(path)))
+        say(console, relative_to_cwd(str(path)))
 
 
 def one_line(sweep: Sweep) -> str:

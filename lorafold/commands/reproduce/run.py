@@ -16,7 +16,7 @@ from lorafold.commands.merge.run import merge
 from lorafold.commands.reproduce.config import ReproduceConfig
 from lorafold.common.errors import LorafoldError
 from lorafold.console.lines import tell
-from lorafold.console.tables import near
+from lorafold.console.tables import relative_to_cwd
 from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.pipelines.reproduce.agreement import agreements, verdict
 from lorafold.pipelines.reproduce.pipeline import check_tolerance
@@ -114,5 +114,5 @@ def _tell(metrics: Mapping[str, Any]) -> None:
     )
     for key, (then, now) in metrics["changes"].items():
         tell(f"{key}: {then} then, {now} now")
-    tell(f"the merge again: {near(metrics['output']['path'])}")
+    tell(f"the merge again: {relative_to_cwd(metrics['output']['path'])}")
     log.info("%s", summary)

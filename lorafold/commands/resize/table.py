@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
-from lorafold.console.tables import Console, amount, by_part, near, plain_table, say, span
+from lorafold.console.tables import Console, amount, by_part, plain_table, relative_to_cwd, say, span
 
 Metrics = Mapping[str, Any]  # of a run or of one module
 MAX_ROWS = 12
@@ -28,7 +28,7 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     if (error := metrics["summary"]["error"]) is not None:
         line = f"The updates changed by {_percent(sqrt(error))} of their norm, rounding included."
         say(console, line, "dim")
-    paths = (near(str(metrics["inputs"][0]["path"])), near(metrics["output"]["path"]))
+    paths = (relative_to_cwd(str(metrics["inputs"][0]["path"])), relative_to_cwd(metrics["output"]["path"]))
     say(console, " -> ".join(paths))
 
 

@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 
 from lorafold.common.registry import Registry
-from lorafold.objectives.distances._spectral import Bent, Profile, Second, evaluate_spectral, expand_spectral
+from lorafold.objectives.distances._spectral import (
+    DistanceExpansion,
+    Profile,
+    Second,
+    evaluate_spectral,
+    expand_spectral,
+)
 
 Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Stiffness = Callable[[Tensor, int], Tensor]  # (min(r, k_i) (b, N), r) -> (b, N)
@@ -41,7 +47,7 @@ class Distance:
     evaluate: Evaluate
     stiffness: Stiffness | None = None
     shift: Stiffness = lambda shared, rank: torch.zeros_like(shared)
-    expand: Callable[[Tensor, Tensor], Bent] | None = None
+    expand: Callable[[Tensor, Tensor], DistanceExpansion] | None = None
 
 
 DISTANCES: Registry[Distance] = Registry("distance", "lorafold.distances")

@@ -18,7 +18,7 @@ _SMALL = 1e-3
 _TIED = 1e-6
 
 
-class Side(Protocol):
+class SecondOrderTerm(Protocol):
     """Value and derivatives of one term f at U."""
 
     @property

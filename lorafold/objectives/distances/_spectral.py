@@ -34,7 +34,7 @@ def evaluate_spectral(profile: Profile, overlap: Tensor, dims: Tensor) -> tuple[
 
 
 @dataclass(frozen=True)
-class Bent:
+class DistanceExpansion:
     """δ at O = Q diag(c) Rᵀ to second order; for the last three see `SpectralSide`."""
 
     value: Tensor  # (b, N)
@@ -46,13 +46,13 @@ class Bent:
     outside: Tensor  # (b, N, 1, s)
 
 
-def expand_spectral(profile: Profile, second: Second, overlap: Tensor, dims: Tensor) -> Bent:
+def expand_spectral(profile: Profile, second: Second, overlap: Tensor, dims: Tensor) -> DistanceExpansion:
     """δ, dδ/dO and what its change needs, for a profile that is a sum over the angles."""
     Q, cos, Rt, real = _decomposed(overlap, dims)
     value, derivative = profile(cos, real, overlap.shape[-1])
     first = derivative * real
     weights = spectral_weights(cos, first, second(cos, real, overlap.shape[-1]) * real)
-    return Bent(value, (Q * first[..., None, :]) @ Rt, Q, Rt.mT, *weights)
+    return DistanceExpansion(value, (Q * first[..., None, :]) @ Rt, Q, Rt.mT, *weights)
 
 
 def _decomposed(overlap: Tensor, dims: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

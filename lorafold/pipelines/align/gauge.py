@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lorafold.common.batched import put, take
+from lorafold.common.batched import scatter_rows, select_rows
 from lorafold.core_space.balanced import Factors
 from lorafold.pipelines.align.newton import half_descent, newton_direction
 
@@ -70,7 +70,9 @@ def general_gauge(first: Factors, second: Factors) -> Gauge:
         rows = (~state.done).nonzero().squeeze(-1)
         if len(rows) == 0:
             break
-        state = put(state, rows, _step(take(first, rows), take(second, rows), take(state, rows)))
+        state = scatter_rows(
+            state, rows, _step(select_rows(first, rows), select_rows(second, rows), select_rows(state, rows))
+        )
     return state.gauge
 
 
@@ -100,7 +102,7 @@ def _step(first: Factors, second: Factors, state: _State) -> _State:
     mismatch, relative = _mismatch(first, moved), _relative_gradient(first, second, moved)
     trial = Gauge(right, left, mismatch, relative, old.steps, relative <= _TOLERANCE)
     taken = ((mismatch < old.mismatch) & (trial.condition <= _MAX_CONDITION)).nonzero().squeeze(-1)
-    gauge = replace(put(old, taken, take(trial, taken)), steps=old.steps + 1)
+    gauge = replace(scatter_rows(old, taken, select_rows(trial, taken)), steps=old.steps + 1)
     eased = torch.where(convex, state.damping / 10, 10 * state.damping).clamp(_LEAST, _DAMPING)
     damping = (10 * state.damping).index_copy(0, taken, eased[taken])
     return _State(gauge, damping)

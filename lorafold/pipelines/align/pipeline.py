@@ -19,9 +19,9 @@ from torch.nn.functional import pad
 
 from lorafold.adapters import Adapter, Module
 from lorafold.adapters.metadata.header import merged_metadata
-from lorafold.common.batched import put, take
+from lorafold.common.batched import scatter_rows, select_rows
 from lorafold.common.errors import LorafoldError, suggest
-from lorafold.common.parallel import map_pieces
+from lorafold.common.parallel import map_parallel
 from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_space import CoreBatch, Layer, reduce_layers
@@ -97,7 +97,7 @@ def align(
         layers = line_up(inputs, thin=False)
     work = partial(_align_bucket, layers=layers, inputs=inputs, settings=chosen)
     with non_finite_named(inputs), clock("align"):
-        parts = list(map_pieces(work, split_buckets(layers, _MOST), torch.device("cpu")))
+        parts = list(map_parallel(work, split_buckets(layers, _MOST), torch.device("cpu")))
     changed = (dict(ChainMap(*(part.modules[i] for part in parts))) for i in range(len(inputs)))
     rewritten = tuple(map(_rewritten, inputs, changed))
     return AlignResult(rewritten, tuple(inputs), chosen, tuple(part.report for part in parts), dict(clock.seconds))
@@ -165,7 +165,7 @@ def _better(first: Factors, one: Rewritten, error: Tensor, other: Rewritten) -> 
     """In every module the one of two whose average with the first errs less, and its error (b,)."""
     smaller = averaging_error(first, other.factors)[0]
     rows = (smaller < error).nonzero().squeeze(-1)
-    return put(one, rows, take(other, rows)), torch.minimum(error, smaller)
+    return scatter_rows(one, rows, select_rows(other, rows)), torch.minimum(error, smaller)
 
 
 def _subspace(batch: CoreBatch, i: int) -> tuple[Rewritten, Measures]:

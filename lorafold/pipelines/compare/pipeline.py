@@ -17,7 +17,7 @@ import torch
 
 from lorafold.adapters import Adapter
 from lorafold.common.errors import LorafoldError, suggest
-from lorafold.common.parallel import map_pieces
+from lorafold.common.parallel import map_parallel
 from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.common.text import number
@@ -99,7 +99,7 @@ def compare(
         layers = line_up(inputs)
     work = partial(_compare_bucket, layers=layers, distances=chosen.distances)
     with non_finite_named(inputs), clock("compare"):
-        batches = tuple(map_pieces(work, split_buckets(layers, _MOST), torch.device("cpu")))
+        batches = tuple(map_parallel(work, split_buckets(layers, _MOST), torch.device("cpu")))
     return CompareResult(tuple(inputs), chosen, batches, dict(clock.seconds))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
-from lorafold.common.parallel import map_pieces
+from lorafold.common.parallel import map_parallel
 from lorafold.pipelines.resize.pipeline import resize
 
 # Pieces of work per adapter; a number of its own, so that sums do not depend on the number of threads.
@@ -35,7 +35,7 @@ def _wide(module: Module) -> Module:
     return replace(module, up=module.up.to(dtype), down=module.down.to(dtype))
 
 
-def gains(adapters: Sequence[Adapter], weights: Sequence[float], balance: float = 1.0) -> list[float]:
+def balancing_factors(adapters: Sequence[Adapter], weights: Sequence[float], balance: float = 1.0) -> list[float]:
     """Factors that bring the adapters' norms together and keep their mean.
 
     c_i = ‖ΔW_i‖^-p mean_j ‖ΔW_j‖ / mean_j ‖ΔW_j‖^(1-p), norms being those of whole adapters. The means go over the
@@ -57,7 +57,7 @@ def gains(adapters: Sequence[Adapter], weights: Sequence[float], balance: float 
 def norms(adapters: Sequence[Adapter]) -> list[float]:
     """‖ΔW‖ over all modules of each adapter, from Gram matrices: ‖sBA‖² = s² ⟨BᵀB, AAᵀ⟩."""
     pieces = [[*adapter.modules.values()][i::_PIECES] for adapter in adapters for i in range(_PIECES)]
-    found = [*map_pieces(_energy, pieces, torch.device("cpu"))]
+    found = [*map_parallel(_energy, pieces, torch.device("cpu"))]
     return [math.sqrt(sum(found[i : i + _PIECES])) for i in range(0, len(found), _PIECES)]
 
 

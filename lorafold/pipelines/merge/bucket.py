@@ -19,7 +19,7 @@ from lorafold.pipelines.merge.combine import combine
 from lorafold.pipelines.merge.measures import Measures, measure
 from lorafold.pipelines.merge.metrics import MergedBatch
 from lorafold.pipelines.merge.plan import Plan
-from lorafold.scales import Sizes, sizes
+from lorafold.scales import UpdateNorms, update_norms
 from lorafold.solvers import Solution
 
 Factors = dict[str, tuple[Tensor, Tensor]]  # up (m, r) and down (r, n) by module name
@@ -34,7 +34,7 @@ class MergedBucket:
     """A merge in core space, its factors still to be formed: that waits for a scale, which takes all buckets' sizes."""
 
     factors: Liftable
-    sizes: Sizes
+    sizes: UpdateNorms
     ranks: list[int]  # of the merged modules
     energies: Tensor  # ‖ΔW_i‖² as merged, that is balanced (b, N)
     solution: Solution
@@ -76,7 +76,7 @@ def merge_bucket(bucket: Bucket, layers: Sequence[Layer], plan: Plan) -> MergedB
         ranks = kept.clamp_min(1).tolist() if plan.rank is None else [plan.rank] * len(own)
     real = merged * (torch.linalg.matrix_norm(merged) > rounding)[:, None, None]
     energies = batch.problem.energies
-    measured = sizes(cores, real, batch.problem.weights, energies)
+    measured = update_norms(cores, real, batch.problem.weights, energies)
     return MergedBucket(factors, measured, ranks, energies, solution, measures, clock.seconds)
 
 

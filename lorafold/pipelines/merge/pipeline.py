@@ -17,7 +17,7 @@ import torch
 
 from lorafold.adapters import Adapter, save
 from lorafold.common.errors import LorafoldError
-from lorafold.common.parallel import map_pieces
+from lorafold.common.parallel import map_parallel
 from lorafold.common.progress_bar import listening
 from lorafold.common.settings import apply_changes
 from lorafold.common.stages import Progress, Stage
@@ -30,7 +30,7 @@ from lorafold.layers.buckets import split_buckets
 from lorafold.layers.line_up import check_list, line_up, load_all, non_finite_named, template
 from lorafold.pipelines._metrics import read_from
 from lorafold.pipelines._tables import data_frame, source_lines
-from lorafold.pipelines.merge.balance import gains, scaled, truncated
+from lorafold.pipelines.merge.balance import balancing_factors, scaled, truncated
 from lorafold.pipelines.merge.bucket import Factors, MergedBucket, lift_bucket, merge_bucket
 from lorafold.pipelines.merge.combine import check_ranks
 from lorafold.pipelines.merge.metrics import MergedBatch, merge_metrics
@@ -39,7 +39,7 @@ from lorafold.pipelines.merge.settings import MergeOptions, MergeSettings
 from lorafold.pipelines.merge.table import LEGEND, kept_cell, merge_table
 from lorafold.pipelines.merge.underflow import warn_of_underflow
 from lorafold.pipelines.merge.warnings import kept, warn_of_inputs, warn_of_vanishing, warn_of_weights
-from lorafold.scales import Scale, joined, of_a_sum
+from lorafold.scales import Scale, capped_for_sum, joined_norms
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -174,7 +174,7 @@ def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], lis
     cut = [truncated(adapter, rank) for adapter, rank in zip(inputs, plan.truncate, strict=True)]
     if not plan.balance:
         return cut, [1.0] * len(cut)
-    balance = gains(cut, plan.weights.default, plan.balance)
+    balance = balancing_factors(cut, plan.weights.default, plan.balance)
     return [scaled(adapter, gain) for adapter, gain in zip(cut, balance, strict=True)], balance
 
 
@@ -206,7 +206,7 @@ def _through(
     """`work` of every part, telling how many of the modules in them, `sizes`, are through."""
     count = 0
     tell(stage, count, sum(sizes))
-    for result, size in zip(map_pieces(work, parts, device), sizes, strict=True):
+    for result, size in zip(map_parallel(work, parts, device), sizes, strict=True):
         count += size
         tell(stage, count, sum(sizes))
         yield result
@@ -226,10 +226,10 @@ def _chosen_scale(rescale: Scale, rule: CoreRule, merged: Sequence[MergedBucket]
     Raises:
         LorafoldError: no λ > 0 does what was asked for.
     """
-    sizes = joined([bucket.sizes for bucket in merged])
+    sizes = joined_norms([bucket.sizes for bucket in merged])
     if not bool(sizes.merged.any()):
         return 1.0
-    scale = float(of_a_sum(rescale, sizes) if rule.is_sum else rescale(sizes))
+    scale = float(capped_for_sum(rescale, sizes) if rule.is_sum else rescale(sizes))
     if not (scale > 0 and math.isfinite(scale)):
         raise LorafoldError(
             f"the merged update points away from the adapters: the scale that was asked for would be {scale:.3g}",
@@ -241,7 +241,7 @@ def _chosen_scale(rescale: Scale, rule: CoreRule, merged: Sequence[MergedBucket]
 def _norms(merged: Sequence[MergedBucket], gain: float) -> dict[str, float]:
     """‖ΔW_3‖ by module name, times the gain."""
     names = [layer.name for bucket in merged for layer in bucket.layers]
-    norms = gain * joined([bucket.sizes for bucket in merged]).merged.sqrt()
+    norms = gain * joined_norms([bucket.sizes for bucket in merged]).merged.sqrt()
     return dict(zip(names, norms.tolist(), strict=True))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lorafold.adapters import Adapter, Module, save
 from lorafold.common.errors import LorafoldError
-from lorafold.common.parallel import map_pieces
+from lorafold.common.parallel import map_parallel
 from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.common.text import number, span
@@ -92,11 +92,11 @@ def resize(
         ranks = _ranks(sigma, list(source.modules.values()), chosen)
         with clock("lift"):
             work = partial(_lift, source=source, ranks=ranks.tolist())
-            found = {name: pair for lifted in map_pieces(work, parts, torch.device("cpu")) for name, pair in lifted}
+            found = {name: pair for lifted in map_parallel(work, parts, torch.device("cpu")) for name, pair in lifted}
         smaller = assemble([source], [1.0], 1.0, {name: found[name] for name in source.modules})
     with clock("measure"):
         pairs = [(source.modules[name], module) for name, module in smaller.modules.items()]
-        errors = torch.stack(list(map_pieces(_error, pairs, torch.device("cpu"))))
+        errors = torch.stack(list(map_parallel(_error, pairs, torch.device("cpu"))))
     return ResizeResult(smaller, source, chosen, Resized(sigma, ranks, errors), dict(clock.seconds))
 
 

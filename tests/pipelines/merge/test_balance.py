@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import lorafold
-from lorafold.pipelines.merge.balance import gains, norms, truncated
+from lorafold.pipelines.merge.balance import balancing_factors, norms, truncated
 from tests.builders import Source, changed, random_adapter
 from tests.builders import one_thread as one_thread
 from tests.demo_pair import change
@@ -91,33 +91,33 @@ class TestBalance:
     def test_no_norm_is_too_large(self):
         (vast,) = [changed(one, lambda m: replace(m, scale=1e200)) for one in trio()[:1]]
         assert norms([vast, adapter(4, 1)]) == [math.inf, pytest.approx(dense_norm(adapter(4, 1)))]
-        assert gains([vast, adapter(4, 1)], [1, 1]) == [1.0, 1.0]
+        assert balancing_factors([vast, adapter(4, 1)], [1, 1]) == [1.0, 1.0]
 
     def test_all_become_as_large_as_their_mean(self):
         sizes = [dense_norm(one) for one in trio()]
-        found = gains(trio(), [1.0, -0.5, 0.2])
+        found = balancing_factors(trio(), [1.0, -0.5, 0.2])
         assert [gain * size for gain, size in zip(found, sizes, strict=True)] == pytest.approx([sum(sizes) / 3] * 3)
 
     @pytest.mark.parametrize("balance", [0.0, 0.3, 0.7, 1.0])
     def test_ratios_become_powers_of_themselves_and_the_mean_stays(self, balance):
         sizes = np.array([dense_norm(one) for one in trio()])
-        after = sizes * gains(trio(), [1, 1, 1], balance)
+        after = sizes * balancing_factors(trio(), [1, 1, 1], balance)
         assert after[1:] / after[0] == pytest.approx((sizes[1:] / sizes[0]) ** (1 - balance))
         assert after.mean() == pytest.approx(sizes.mean())
 
     def test_norms_far_from_one(self):
         for size in (1e-100, 1e100):
             far = [changed(one, lambda m, size=size: replace(m, scale=size * m.scale)) for one in trio()]
-            assert gains(far, [1, 1, 1], 0.7) == pytest.approx(gains(trio(), [1, 1, 1], 0.7))
+            assert balancing_factors(far, [1, 1, 1], 0.7) == pytest.approx(balancing_factors(trio(), [1, 1, 1], 0.7))
 
     def test_one_of_weight_zero_has_no_say(self):
         sizes = [dense_norm(one) for one in trio()]
-        assert gains(trio(), [1.0, 0.0, 1.0])[0] == pytest.approx((sizes[0] + sizes[2]) / 2 / sizes[0])
+        assert balancing_factors(trio(), [1.0, 0.0, 1.0])[0] == pytest.approx((sizes[0] + sizes[2]) / 2 / sizes[0])
 
     def test_one_that_changes_nothing_stays_so(self):
         nothing = adapter(2, 4, 0.0)
-        assert gains([nothing, adapter(4, 1)], [1, 1]) == [1.0, 1.0]
-        assert gains([nothing], [1]) == [1.0]
+        assert balancing_factors([nothing, adapter(4, 1)], [1, 1]) == [1.0, 1.0]
+        assert balancing_factors([nothing], [1]) == [1.0]
 
     def test_the_merge_is_that_of_the_balanced_adapters(self):
         S, weights = Source(0), [0.7, -0.4]
@@ -145,7 +145,7 @@ class TestBalance:
         pair = trio()[:2]
         inputs = lorafold.merge(pair, balance=True).metrics()["inputs"]
         assert [entry["norm"] for entry in inputs] == pytest.approx([dense_norm(one) for one in pair])
-        assert [entry["gain"] for entry in inputs] == pytest.approx(gains(pair, [1, 1]))
+        assert [entry["gain"] for entry in inputs] == pytest.approx(balancing_factors(pair, [1, 1]))
         plain = lorafold.merge(pair, scale=1.0).metrics()["inputs"]
         assert [entry["gain"] for entry in plain] == [1.0, 1.0]
 
