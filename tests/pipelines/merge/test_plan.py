@@ -101,7 +101,7 @@ def test_a_rule_for_another_number_of_adapters():
 
 
 def test_a_setting_that_does_not_exist():
-    with pytest.raises(TypeError, match="rnak"):
+    with pytest.raises(LorafoldError, match="rnak"):
         lorafold.merge(["no such file"], rnak=3)
 
 
