@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
@@ -40,7 +41,8 @@ class Block(NamedTuple):
 def blocks() -> list[Block]:
     """Fenced ones and indented ones, but for the formulas."""
     result = []
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))):
+    pages = (path for path in sorted((ROOT / "docs").glob("**/*.md")) if path.parent.name != "extend")  # see tests/docs
+    for path in (ROOT / "README.md", *pages):
         text = path.read_text(encoding="utf-8")
         fenced = re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", text)
         rest = re.sub(r"(?ms)^```.*?^```$", "", text)
@@ -51,14 +53,14 @@ def blocks() -> list[Block]:
 
 
 BLOCKS = blocks()
-COMMANDS = [
-    pytest.param(command, id=command)
+COMMANDS = {
+    (block.document, command): None  # each once, in this order
     for block in BLOCKS
     if not block.python
     for line in block.text.splitlines()
     for command in line.split(" && ")
-]
-PYTHON = [pytest.param(block.text, id=f"{block.document} {n}") for n, block in enumerate(BLOCKS) if block.python]
+}
+PYTHON = {f"{block.document} {n}": (block.document, block.text) for n, block in enumerate(BLOCKS) if block.python}
 IN_CI = (  # on a fresh machine, by .ci/run
     "pip install -e .",
     "pip install -e '.[test]'",
@@ -68,8 +70,12 @@ IN_CI = (  # on a fresh machine, by .ci/run
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, warm) -> Path:
-    """Two adapters, one in two formats, and a run."""
+def folder(tmp_path_factory, warm):
+    """For each document a folder of its own: two adapters, one in two formats, and a run."""
+    return cache(lambda document: filled(tmp_path_factory, warm))
+
+
+def filled(tmp_path_factory, warm) -> Path:
     place = tmp_path_factory.mktemp("here")
     for seed, name in enumerate("ab", 1):
         save(random_adapter("kohya", SHAPES, 4, seed=seed), place / f"{name}.safetensors")
@@ -84,8 +90,8 @@ def test_there_are_blocks_of_both_kinds():
     assert len(COMMANDS) > 12 and len(PYTHON) >= 2
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command(warm, folder, command):
+@pytest.mark.parametrize(("document", "command"), COMMANDS, ids=[" ".join(key) for key in COMMANDS])
+def test_a_command(warm, folder, document, command):
     """As it stands, but for the shipped pair, in whose place small adapters are merged."""
     if command in IN_CI:
         script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace("pip install --quiet", "pip install")
@@ -99,14 +105,14 @@ def test_a_command(warm, folder, command):
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     if "joblib" in command:
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    output = warm.piped(*words, cwd=folder)
+    output = warm.piped(*words, cwd=folder(document))
     assert output.returncode == 0, output.stderr
     assert output.stdout and "Traceback" not in output.stderr
 
 
-@pytest.mark.parametrize("code", PYTHON)
-def test_a_block_of_python(warm, folder, code):
+@pytest.mark.parametrize(("document", "code"), PYTHON.values(), ids=PYTHON)
+def test_a_block_of_python(warm, folder, document, code):
     pytest.importorskip("peft")
     call = re.search(r'add_merged_adapter\(model, \["(\w+)", "(\w+)"\]', code)
-    output = warm.piped(cwd=folder, code=(LIVE_MODEL.format(*call.groups()) if call else "") + code)
+    output = warm.piped(cwd=folder(document), code=(LIVE_MODEL.format(*call.groups()) if call else "") + code)
     assert output.returncode == 0, output.stderr

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
-
 from lorafold.common.stages import Progress, Stage
 
 
 @contextmanager
 def progress_bar(wanted: bool = True) -> Iterator[Progress | None]:
     """A callback that draws a bar and leaves nothing behind, or None where no one watches: in pipes and log files."""
+    from rich.console import Console  # here, for it draws random numbers
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
     console = Console(stderr=True)
     if not (wanted and (console.is_terminal or console.is_jupyter)):
         yield None

@@ -18,7 +18,7 @@ Config = TypeVar("Config", bound=Any)  # a dataclass with `base`
 
 log = logging.getLogger(__name__)
 
-_DEMO_SAID = "the demo pair that lorafold ships, as no adapters of your own are given"
+DEMO_SAID = "the demo pair that lorafold ships, as no adapters of your own are given"
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Run:
     def announce(self, adapters: Any) -> None:
         """Say it where the adapters are not the user's own, before what came out, and not of a run that was refused."""
         if adapters == "demo":
-            log.info(_DEMO_SAID)
+            log.info(DEMO_SAID)
             if self.alone:
-                print(_DEMO_SAID)
+                print(DEMO_SAID)
 
     def located(self, config: Config) -> Config:
         """The settings with their base model's path as seen from here."""

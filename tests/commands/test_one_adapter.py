@@ -24,6 +24,7 @@ from lorafold.commands.resize.run import resize
 from lorafold.common.errors import LorafoldError
 from lorafold.common.options import CONF
 from lorafold.pipelines.convert.settings import ConvertSettings
+from lorafold.pipelines.inspect.settings import InspectSettings
 from lorafold.pipelines.resize.settings import ResizeSettings
 from lorafold.runs.run import Run
 from tests.builders import DEMO, random_adapter
@@ -198,7 +199,7 @@ REWRITING = ("adapters", "base", "input_rank", "output", "overwrite", "threads")
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("inspect", {"adapters", "csv", "threads"}),
+        ("inspect", {"adapters", "csv", "input_rank", "threads"}),
         ("resize", {"energy", "ratio", "parameters", "rank", *REWRITING}),
         ("convert", {"format", *REWRITING}),
     ],
@@ -210,5 +211,6 @@ def test_the_settings(name, settings):
         config = hydra_compose(name)
     assert set(config) == settings
     values = read(config, COMMANDS[name].config)
-    if name != "inspect":
-        assert values.settings() == {"resize": ResizeSettings, "convert": ConvertSettings}[name]()
+    assert (
+        values.settings() == {"resize": ResizeSettings, "convert": ConvertSettings, "inspect": InspectSettings}[name]()
+    )

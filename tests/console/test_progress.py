@@ -6,6 +6,7 @@ import logging
 import re
 
 import pytest
+import rich.console
 
 import lorafold
 from lorafold.common import progress_bar as progress
@@ -27,8 +28,8 @@ def test_no_bar_where_no_one_watches(capsys):
 @pytest.fixture
 def terminal(monkeypatch):
     """Standard error passes for a terminal of 80 columns, and every frame is drawn."""
-    console = progress.Console
-    monkeypatch.setattr(progress, "Console", lambda **kwargs: console(**kwargs, force_terminal=True, width=80))
+    console = rich.console.Console
+    monkeypatch.setattr(rich.console, "Console", lambda **kwargs: console(**kwargs, force_terminal=True, width=80))
     update = progress.Bar.update
     monkeypatch.setattr(progress.Bar, "update", lambda *task, **changes: update(*task, **changes, refresh=True))
 

@@ -92,7 +92,7 @@ except lorafold.LorafoldError as error:
     assert "damped, " in str(error) and str(error).endswith("Did you mean 'damped'?"), error
 assert "my_package" not in sys.modules
 
-from lorafold.runs.run import adapter_paths
+from lorafold.runs.inputs import adapter_paths
 pair = adapter_paths("demo", None)
 merged = lorafold.merge(pair, rank=2, core={"name": "damped", "damping": 0.25}, objective="mean_sine")
 assert all(module["converged"] for module in merged.metrics()["modules"])

@@ -132,7 +132,7 @@ def test_products_of_many_cosines_do_not_underflow():
     assert float(DISTANCES["fubini_study"](theta)) == math.pi / 2
 
 
-@pytest.mark.parametrize("name", set(NAMES) - {"martin"})  # which is no metric
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"martin"}))  # which is no metric
 def test_triangle_inequality_over_all_dimensions(haar, name):
     points = [haar(200, 7, k) for k in (2, 2, 3)]
     XY, YZ, XZ = (distance(name, points[i], points[j], completion="full") for i, j in ((0, 1), (1, 2), (0, 2)))

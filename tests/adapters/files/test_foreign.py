@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from lorafold.adapters import load
 from lorafold.common.errors import LorafoldError
-from lorafold.runs.run import adapter_paths
+from lorafold.runs.inputs import adapter_paths
 from tests.adapters.samples import peft_folder, peft_pair
 
 
