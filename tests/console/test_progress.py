@@ -7,9 +7,9 @@ import re
 
 import pytest
 import rich.console
+import rich.progress
 
 import lorafold
-from lorafold.common import progress_bar as progress
 from lorafold.common.stages import Stage
 from lorafold.console.progress import StderrHandler, progress_bar
 from tests.builders import DEMO, random_adapter
@@ -30,8 +30,8 @@ def terminal(monkeypatch):
     """Standard error passes for a terminal of 80 columns, and every frame is drawn."""
     console = rich.console.Console
     monkeypatch.setattr(rich.console, "Console", lambda **kwargs: console(**kwargs, force_terminal=True, width=80))
-    update = progress.Bar.update
-    monkeypatch.setattr(progress.Bar, "update", lambda *task, **changes: update(*task, **changes, refresh=True))
+    update = rich.progress.Progress.update
+    monkeypatch.setattr(rich.progress.Progress, "update", lambda *task, **changes: update(*task, **changes, refresh=True))
 
 
 def buckets():
