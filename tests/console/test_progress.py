@@ -31,7 +31,8 @@ def terminal(monkeypatch):
     console = rich.console.Console
     monkeypatch.setattr(rich.console, "Console", lambda **kwargs: console(**kwargs, force_terminal=True, width=80))
     update = rich.progress.Progress.update
-    monkeypatch.setattr(rich.progress.Progress, "update", lambda *task, **changes: update(*task, **changes, refresh=True))
+    refreshed = lambda *task, **changes: update(*task, **changes, refresh=True)  # noqa: E731
+    monkeypatch.setattr(rich.progress.Progress, "update", refreshed)
 
 
 def buckets():
