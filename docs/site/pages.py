@@ -85,9 +85,10 @@ def python() -> str:
 
 def sections() -> Iterator[str]:
     """A heading for each kind of name, and what mkdocstrings replaces by the documentation of the names."""
-    functions = [name for name in lorafold.__all__ if name.islower()]
-    settings = [name for name in lorafold.__all__ if name.endswith("Settings")]
-    values = [name for name in lorafold.__all__ if name not in (*functions, *settings)]
+    exported = [name for name in lorafold.__all__ if name != "__version__"]
+    functions = [name for name in exported if name.islower()]
+    settings = [name for name in exported if name.endswith("Settings")]
+    values = [name for name in exported if name not in (*functions, *settings)]
     for kind, names in {"Functions": functions, "Settings": settings, "Results and values": values}.items():
         yield "\n\n".join([f"## {kind}", *(f"::: {home(name)}" for name in names)])
     yield "\n\n".join(["## Further", *(f"::: {name}" for name in MORE_NAMES)])
