@@ -24,7 +24,8 @@ PACKAGE = ROOT / "lorafold"
 # From top to bottom: a floor imports only from itself and from those below it, also inside functions.
 FLOORS = """
     cli commands integrations runs pages console pipelines
-    layers scales core_rules solvers objectives core_space adapters geometry common
+    layers scales core_rules solvers objectives core_space
+    models calibration adapters geometry common
 """.split()
 OFF_THE_FLOORS = {"__init__", "__main__", "_version"}
 
