@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests import command_lines
+
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[Any]:
+def warm() -> Any:
     """Runs commands at the price of a fork; tests that need it are skipped where nothing forks."""
-    forks = pytest.importorskip("tests.forks", reason="no fork here", exc_type=ImportError)
-    server = forks.Forks()
-    yield server
-    server.close()
+    pytest.importorskip("tests.forks", reason="no fork here", exc_type=ImportError)
+    return command_lines.warm()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -41,13 +41,14 @@ class Forks:
     """
 
     def __init__(self, **environment: str) -> None:
-        environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+        self._own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
         command = (sys.executable, "-W", "ignore", __file__)
+        environ = {**os.environ, **self._own}
         self._server = subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def piped(self, *arguments: str, cwd: Path, code: str | None = None, **environment: str) -> Output:
         """`lorafold ARGUMENTS`, or Python code, in `cwd`, its streams going to files."""
-        return self._ask(arguments=arguments, cwd=str(cwd), code=code, environment=environment, columns=0)
+        return self._ask(arguments=arguments, cwd=str(cwd), code=code, columns=0, environment=environment)
 
     def on_a_terminal(
         self, *arguments: str, cwd: Path, columns: int = 80, code: str | None = None, **environment: str
@@ -61,6 +62,7 @@ class Forks:
 
     def _ask(self, **request: Any) -> Output:
         assert self._server.stdin is not None and self._server.stdout is not None
+        request["environment"] = {**os.environ, **self._own, **request["environment"]}
         print(json.dumps(request), file=self._server.stdin, flush=True)
         status, *streams = json.loads(self._server.stdout.readline())
         return Output(status, *(base64.b64decode(stream).decode() for stream in streams))
@@ -101,6 +103,7 @@ def _become(request: dict[str, Any]) -> NoReturn:
         stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False, buffering=lines)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+    os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
     sys.argv = ["lorafold", *request["arguments"]]

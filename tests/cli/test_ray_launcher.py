@@ -17,7 +17,7 @@ import pytest
 
 from tests.cli.test_sweep import MEETING, SWEEP, records
 from tests.command_lines import ROOT
-from tests.command_lines import lorafold as run
+from tests.command_lines import new_process as run
 
 RAY = Path(sys.executable).parent / "ray"
 pytestmark = pytest.mark.skipif(not RAY.exists(), reason="no ray")
