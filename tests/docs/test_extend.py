@@ -71,7 +71,7 @@ def python(*arguments: str, cwd: Path, site: Path | None = None) -> subprocess.C
     path = os.pathsep.join(map(str, filter(None, (ROOT, site))))
     environ = {**os.environ, "PYTHONPATH": path, "COLUMNS": "80"}
     return subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=environ, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, *arguments], cwd=cwd, env=environ, capture_output=True, text=True, check=False
     )
 
 
