@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lorafold.objectives import distance
     from lorafold.pipelines.align.pipeline import AlignResult, align
     from lorafold.pipelines.align.settings import AlignSettings
+    from lorafold.pipelines.calibrate.collect import collect
     from lorafold.pipelines.compare.pipeline import CompareResult, compare
     from lorafold.pipelines.compare.settings import CompareSettings
     from lorafold.pipelines.convert.pipeline import ConvertResult, convert
@@ -59,6 +60,7 @@ __all__ = [
     "ResizeSettings",
     "__version__",
     "align",
+    "collect",
     "compare",
     "convert",
     "core_rule",
@@ -79,6 +81,7 @@ _VERBS = ("align", "compare", "convert", "inspect", "merge", "reproduce", "resiz
 _HOMES = {
     **dict.fromkeys(("Adapter", "Module", "load", "save"), "lorafold.adapters"),
     "LorafoldError": "lorafold.common.errors",
+    "collect": "lorafold.pipelines.calibrate.collect",
     "core_rule": "lorafold.core_rules",
     "distance": "lorafold.objectives",
     "format": "lorafold.adapters.formats.registry",

@@ -1,0 +1,1 @@
+"""`lorafold.calibrate` and `lorafold.collect`: settings, pipeline, metrics."""
