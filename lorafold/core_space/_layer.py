@@ -1,6 +1,6 @@
 """One module of the base model as all adapters see it, and the stacking of many of them.
 
-m = out, n = in, d = m or n, r_i = rank of adapter i (0 where it lacks the module), R = Σ slots.
+m = out, n = in, d = m or n, r_i = rank of adapter i (0 where it lacks the module), R = Σ slots, N = adapters.
 """
 
 from __future__ import annotations
@@ -13,11 +13,31 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lorafold.calibration import LayerStatistics
 from lorafold.common.text import brief
 
 Side = Literal["left", "right"]
 # How many numbers of stacked factors are held at a time: 8 MB in float64.
 _CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the adapters' inputs say of a layer: M_i = E_i^(-½) (C_i + ridge (tr C_i / n) I) and T = Σ ŵ_i M_i.
+
+    Args:
+        statistics: of each adapter, None of one that lacks the module.
+        energies: E_i.
+        shares: ŵ_i >= 0, not all zero.
+        ridge: > 0.
+    """
+
+    statistics: tuple[LayerStatistics | None, ...]
+    energies: tuple[float, ...]
+    shares: tuple[float, ...]
+    ridge: float
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,7 @@ class Layer:
     ups: tuple[Tensor, ...]  # (m, r_i)
     downs: tuple[Tensor, ...]  # (r_i, n)
     scales: tuple[float, ...]
+    calibration: Calibration | None = None
 
     __repr__ = brief
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lorafold.core_space._basis import Basis
-from lorafold.core_space._layer import Layer, Side, chunks, stack
+from lorafold.core_space._columns import columns, gram
+from lorafold.core_space._layer import Layer, Side, chunks
 from lorafold.core_space._reduce import CoreBatch
 
 # How much larger than their sum the terms of a lifted column may be for float32.
@@ -20,7 +21,10 @@ _CANCELLATION = 100.0
 
 @dataclass(frozen=True)
 class LiftedSide:
-    """One factor of every layer, contiguous and on the CPU, with its Gram matrix before the final cast."""
+    """One factor of every layer, contiguous and on the CPU, with its Gram matrix before the final cast.
+
+    The inner product is that in which the bases of core space are orthonormal.
+    """
 
     factors: list[Tensor]  # (m, r) or (r, n) each
     gram: Tensor  # (b, r, r)
@@ -52,14 +56,14 @@ class Liftable:
         work = torch.float32 if combination.moderate and dtype.itemsize == 2 else torch.float64
         weights = scale * combination.weights
         factors: dict[int, Tensor] = {}
-        gram = torch.zeros_like(weights.mT @ weights)
+        grams = torch.zeros_like(weights.mT @ weights)
         for positions in chunks(self.layers, side, self.slots):
-            X = stack([self.layers[i] for i in positions], side, self.slots, work).to(weights.device)
+            own = columns([self.layers[i] for i in positions], side, self.slots, work, weights.device)
             W = weights[positions].to(work)
-            lifted = X @ W if side == "left" else W.mT @ X.mT
-            gram[positions] = (lifted.mT @ lifted if side == "left" else lifted @ lifted.mT).to(gram.dtype)
+            lifted = own.X @ W if side == "left" else W.mT @ own.X.mT
+            grams[positions] = gram(lifted if side == "left" else lifted.mT, own.metric).to(grams.dtype)
             factors |= zip(positions, lifted.to(dtype).cpu(), strict=True)
-        return LiftedSide([factors[i] for i in range(len(self.layers))], gram)
+        return LiftedSide([factors[i] for i in range(len(self.layers))], grams)
 
 
 def liftable(batch: CoreBatch, left: Tensor, right: Tensor) -> Liftable:

@@ -1,12 +1,13 @@
 """From layers to a batched core problem: the exact reduction.
 
-b = modules, N = adapters, d = m or n, R = Σ slots = core dimension, K = largest slot.
+b = modules, N = adapters, d = m or n, R = Σ slots = core dimension, K = largest slot; on the right of calibrated layers
+the core dimension is 2 R.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,8 +15,9 @@ from torch.nn.functional import pad
 
 from lorafold.common.batched import scatter_rows, select_rows
 from lorafold.core_space._basis import Basis, orthonormal_basis
-from lorafold.core_space._frames import Frames, adapter_frames
-from lorafold.core_space._layer import Layer, Side, chunks, stack
+from lorafold.core_space._columns import columns
+from lorafold.core_space._frames import adapter_frames
+from lorafold.core_space._layer import Layer, Side, chunks
 from lorafold.core_space.problem import Problem
 
 
@@ -27,7 +29,9 @@ class NonFiniteError(ValueError):
 class CoreBatch:
     """Layers that share one slot layout, in coordinates of orthonormal bases of their joint spans.
 
-    The bases are Q_B = B_cat T_B and Q_A = A_catᵀ T_A; `problem` holds the ΔW_i in them.
+    The bases are Q_B = B_cat T_B and Q_A = A_catᵀ T_A; `problem` holds the ΔW_i in them. Of calibrated layers Q_A is
+    orthonormal in the inner product of their statistics, and `problem` holds the calibrated updates, with the ΔW_i as
+    those whose subspaces count; see `_columns.py`.
     """
 
     layers: tuple[Layer, ...]
@@ -35,6 +39,11 @@ class CoreBatch:
     left: Basis
     right: Basis
     problem: Problem
+
+    @property
+    def downs(self) -> tuple[Tensor, ...]:
+        """A_iᵀ, or those of the calibrated updates, in core coordinates, an adapter each."""
+        return torch.split(self.right.coords, list(self.slots), dim=-1)[: len(self.slots)]
 
 
 def reduce_layers(layers: Sequence[Layer], slots: Sequence[int], weights: Tensor) -> CoreBatch:
@@ -54,17 +63,18 @@ def reduce_layers(layers: Sequence[Layer], slots: Sequence[int], weights: Tensor
     """
     left, right = (_joint_basis(layers, side, slots, weights.device) for side in ("left", "right"))
     scales = torch.tensor([layer.scales for layer in layers], dtype=torch.float64, device=weights.device)
-    ups, downs = (torch.split(basis.coords, list(slots), dim=-1) for basis in (left, right))
-    frames = [adapter_frames(up, down, scales[:, i]) for i, (up, down) in enumerate(zip(ups, downs, strict=True))]
-    return CoreBatch(tuple(layers), tuple(slots), left, right, _problem(frames, max(slots), weights))
+    parts = right.coords.shape[-1] // sum(slots)
+    ups, downs = left.coords.split(list(slots), -1), right.coords.split([*slots] * parts, -1)
+    problem, *rest = (_problem(ups, downs[k * len(slots) :], scales, weights) for k in range(parts))
+    return CoreBatch(tuple(layers), tuple(slots), left, right, replace(problem, others=next(iter(rest), None)))
 
 
 def _joint_basis(layers: Sequence[Layer], side: Side, slots: Sequence[int], device: torch.device) -> Basis:
-    """An orthonormal basis of span[B_1 .. B_N] (left) or span[A_1ᵀ .. A_Nᵀ] (right) of every layer."""
-    gram = torch.zeros(len(layers), sum(slots), sum(slots), dtype=torch.float64, device=device)
+    """An orthonormal basis of the span of one side's columns of every layer."""
+    width = sum(slots) * (2 if side == "right" and layers[0].calibration else 1)
+    gram = torch.zeros(len(layers), width, width, dtype=torch.float64, device=device)
     for positions in chunks(layers, side, slots):
-        X = stack([layers[i] for i in positions], side, slots, torch.float64).to(device)
-        gram[positions] = X.mT @ X
+        gram[positions] = columns([layers[i] for i in positions], side, slots, torch.float64, device).gram()
     if not bool(gram.isfinite().all()):
         raise NonFiniteError
     basis = orthonormal_basis(gram)
@@ -78,14 +88,19 @@ def _second_pass(basis: Basis, weak: Tensor, layers: Sequence[Layer], side: Side
     some = [layers[i] for i in weak.tolist()]
     gram = torch.zeros_like(rows.coords)
     for positions in chunks(some, side, slots):
-        X = stack([some[i] for i in positions], side, slots, torch.float64).to(gram.device)
-        Q = X @ rows.transform[positions]
-        gram[positions] = Q.mT @ Q
+        X = columns([some[i] for i in positions], side, slots, torch.float64, gram.device)
+        gram[positions] = X.gram(rows.transform[positions])
     return scatter_rows(basis, weak, rows.then(orthonormal_basis(gram)))
 
 
-def _problem(frames: Sequence[Frames], width: int, weights: Tensor) -> Problem:
-    """The adapters' frames, zero-padded to a common width."""
+def _problem(ups: Sequence[Tensor], downs: Sequence[Tensor], scales: Tensor, weights: Tensor) -> Problem:
+    """The adapters' frames, zero-padded to a common width.
+
+    Args:
+        ups, downs: of every adapter in core coordinates; of `downs` the first count.
+    """
+    frames = [adapter_frames(up, down, scales[:, i]) for i, (up, down) in enumerate(zip(ups, downs, strict=False))]
+    width = max(up.shape[-1] for up in ups)
     missing = [width - frame.core.shape[-1] for frame in frames]
     return Problem(
         left=torch.stack([pad(frame.left, (0, k)) for frame, k in zip(frames, missing, strict=True)], 1),

@@ -21,6 +21,9 @@ class Problem:
 
     Columns of the frames (and rows and columns of `core`) from `dims` on are zero: an adapter that lacks the
     module, or whose update is zero there, has `dims` = 0.
+
+    Args:
+        others: the updates whose subspaces count, where they are not these.
     """
 
     left: Tensor  # (b, N, p, K)  U_i
@@ -28,6 +31,12 @@ class Problem:
     core: Tensor  # (b, N, K, K)  C_i
     dims: Tensor  # (b, N)  numerical rank of ΔW_i
     weights: Tensor  # (b, N)  w_i, signed
+    others: Problem | None = None
+
+    @property
+    def subspaces(self) -> Problem:
+        """The updates whose subspaces are the points of a subspace term, and those that overlaps are measured with."""
+        return self.others or self
 
     @property
     def shares(self) -> Tensor:

@@ -44,12 +44,19 @@ def load_all(
         LorafoldError: no adapter, different architectures, or formats between which a layer has no counterpart.
     """
     check_list(adapters)
-    read = [item if isinstance(item, Adapter) else load(item, base=base, rank=rank) for item in adapters]
+    read = read_all(adapters, base, rank)
     check_bases(read, allow_different_bases)
     loaded = matched(read)
     warn_of_strangers(loaded)
     factored = {name for adapter in loaded for name in adapter.modules}
     return [factor_full_differences(adapter, factored, rank) for adapter in loaded]
+
+
+def read_all(
+    adapters: Sequence[str | Path | Adapter], base: str | Path | None = None, rank: int = INPUT_RANK
+) -> list[Adapter]:
+    """Read what is not an adapter yet, each in its own format; `base` and `rank` see `load`."""
+    return [item if isinstance(item, Adapter) else load(item, base=base, rank=rank) for item in adapters]
 
 
 def line_up(adapters: Sequence[Adapter], *, thin: bool = True) -> list[Layer]:

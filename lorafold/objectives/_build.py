@@ -31,15 +31,15 @@ def build(
         rank: r, the number of columns of U and V.
         subspace_weight, reconstruction_weight: >= 0.
         distance: a name in `DISTANCES`.
-        reconstruction: "mean" or "each".
+        reconstruction: "mean", "each" or "calibrated".
         rescale: how much the norms of the updates count in "each", in [0, 1]; see `targets`.
         directions: which leading singular directions of ΔW_i make its point: "all" (numerical rank), a count
             >= 1, or an energy fraction in (0, 1).
     """
     check_directions(directions)
     matrices, constant = targets(problem, reconstruction, rescale)
-    left, right, dims = _points(problem, directions)
-    shares = problem.shares * (subspace_weight / 2)
+    left, right, dims = _points(problem.subspaces, directions)
+    shares = problem.subspaces.shares * (subspace_weight / 2)
     return Objective(
         rank=rank,
         left=subspace_term(DISTANCES[distance], rank, left, dims, shares),

@@ -27,7 +27,7 @@ def _each(problem: Problem, rescale: float) -> tuple[Tensor, Tensor]:
     return problem.updates(), shares
 
 
-RECONSTRUCTIONS = {"mean": _mean, "each": _each}
+RECONSTRUCTIONS = {"mean": _mean, "each": _each, "calibrated": _mean}
 
 
 def targets(problem: Problem, kind: str, rescale: float) -> tuple[Tensor, Tensor]:
@@ -36,13 +36,14 @@ def targets(problem: Problem, kind: str, rescale: float) -> tuple[Tensor, Tensor
     mean: ρ = ‖M - UUᵀMVVᵀ‖² / ‖M‖², M = Σ w_i ΔW_i (Eckart-Young when it stands alone)
     each: ρ = Σ ŝ_i ‖ΔW_i - UUᵀΔW_iVVᵀ‖² / ‖ΔW_i‖² (the Tucker-2 loss), ŝ_i = ŵ_i g_i² / Σ ŵ_j g_j²,
           g_i = β‖ΔW_i‖ + (1-β) Σ ŵ_j‖ΔW_j‖: with β = 0 all updates count alike, with β = 1 by their energies
+    calibrated: that of the mean, of a problem in the norm of statistics and of the calibrated updates
 
     Each is constant - Σ_j ‖UᵀT_jV‖² with T_j the matrices scaled by √(share_j) / ‖·‖. A zero matrix is left out: it
     is reconstructed by any subspace.
 
     Args:
         problem: the adapters' updates.
-        kind: "mean" or "each".
+        kind: "mean", "each" or "calibrated".
         rescale: β in [0, 1]; of no concern to "mean".
 
     Returns:

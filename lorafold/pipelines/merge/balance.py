@@ -63,10 +63,10 @@ def norms(adapters: Sequence[Adapter]) -> list[float]:
 
 def _energy(modules: Sequence[Module]) -> float:
     # a product, not a power, which raises where it overflows
-    return sum(module.scale * module.scale * max(0.0, _product(module.up, module.down)) for module in modules)
+    return sum(module.scale * module.scale * max(0.0, inner_product(module.up, module.down)) for module in modules)
 
 
-def _product(up: Tensor, down: Tensor) -> float:
+def inner_product(up: Tensor, down: Tensor) -> float:
     """⟨BᵀB, AAᵀ⟩; of 16-bit factors in float32, which is enough for a norm, where squares stay well inside it."""
     if up.dtype.itemsize == down.dtype.itemsize == 2:
         B, A = up.float(), down.float()

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lorafold.common.stopwatch import Stopwatch
-from lorafold.core_space import RANK_TOLERANCE, Layer, Liftable, liftable, reduce_layers
+from lorafold.core_space import RANK_TOLERANCE, CoreBatch, Layer, Liftable, liftable, reduce_layers
 from lorafold.layers.buckets import Bucket
+from lorafold.pipelines.merge.balance import inner_product
 from lorafold.pipelines.merge.combine import combine
 from lorafold.pipelines.merge.measures import Measures, measure
 from lorafold.pipelines.merge.metrics import MergedBatch
@@ -75,9 +76,19 @@ def merge_bucket(bucket: Bucket, layers: Sequence[Layer], plan: Plan) -> MergedB
         factors = liftable(batch, left, right)
         ranks = kept.clamp_min(1).tolist() if plan.rank is None else [plan.rank] * len(own)
     real = merged * (torch.linalg.matrix_norm(merged) > rounding)[:, None, None]
-    energies = batch.problem.energies
-    measured = update_norms(cores, real, batch.problem.weights, energies)
-    return MergedBucket(factors, measured, ranks, energies, solution, measures, clock.seconds)
+    measured = update_norms(cores, real, batch.problem.weights, batch.problem.energies)
+    return MergedBucket(factors, measured, ranks, _energies(batch), solution, measures, clock.seconds)
+
+
+def _energies(batch: CoreBatch) -> Tensor:
+    """‖ΔW_i‖², in the ordinary norm.  (b, N)"""
+    if batch.layers[0].calibration is None:
+        return batch.problem.energies
+    sizes = [
+        [scale * scale * inner_product(up, down) for up, down, scale in zip(*own, strict=True)]
+        for own in ((layer.ups, layer.downs, layer.scales) for layer in batch.layers)
+    ]
+    return torch.tensor(sizes, dtype=torch.float64, device=batch.problem.weights.device).clamp_min(0)
 
 
 def _rounding(plan: Plan, cores: Tensor, weights: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def factors(batch: CoreBatch, left: Tensor, right: Tensor) -> Factors:
     device = left.device
     return Factors(
         ups=_slots(left.mT @ batch.left.coords, batch.slots),
-        downs=_slots(right.mT @ batch.right.coords, batch.slots).mT,
+        downs=_slots(right.mT @ torch.cat(batch.downs, -1), batch.slots).mT,
         scales=torch.tensor([layer.scales for layer in batch.layers], dtype=left.dtype, device=device),
         ranks=torch.tensor([layer.ranks for layer in batch.layers], device=device),
     )

@@ -36,13 +36,13 @@ def measure(problem: Problem, left: Tensor, right: Tensor, cores: Tensor, merged
         cores: UᵀΔW_iV (b, N, r, r).
         merged: the combined coordinates (b, r, r), `scale` included.
     """
-    target = scale * problem.target
+    target, points = scale * problem.target, problem.subspaces
     error = (left @ merged @ right.mT - target).square().sum((-2, -1))
     return Measures(
-        _phi(problem.left, left, problem.dims),
-        _phi(problem.right, right, problem.dims),
-        _phi_inputs(problem.left, problem.dims),
-        _phi_inputs(problem.right, problem.dims),
+        _phi(points.left, left, points.dims),
+        _phi(points.right, right, points.dims),
+        _phi_inputs(points.left, points.dims),
+        _phi_inputs(points.right, points.dims),
         _ratio(cores.square().sum((-2, -1)), problem.energies),
         _ratio(error, target.square().sum((-2, -1))),
     )

@@ -37,16 +37,37 @@ class MergedBatch:
     __repr__ = brief
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """The modules that were merged in the norm of statistics, and what was chosen for it."""
+
+    modules: frozenset[str]
+    ridge: float
+    alike: tuple[tuple[int, int], ...]  # pairs of adapters that share their initialisation
+
+    def summary(self) -> Json:
+        """As plain JSON."""
+        return {"modules": len(self.modules), "ridge": self.ridge, "shared_initialisation": [*map(list, self.alike)]}
+
+
 def merge_metrics(
-    inputs: Sequence[Adapter], merged: Adapter, batches: Sequence[MergedBatch], seconds: Mapping[str, float]
+    inputs: Sequence[Adapter],
+    merged: Adapter,
+    batches: Sequence[MergedBatch],
+    seconds: Mapping[str, float],
+    calibrated: Calibrated | None = None,
 ) -> Json:
     """Inputs, summary and one entry per module, in the order of the merged adapter; null where nothing is defined."""
     found = {entry["name"]: entry for batch in batches for entry in _modules(batch)}
     modules = [found[name] for name in merged.modules]
     energies = torch.cat([batch.energies for batch in batches]).sum(0).tolist()
+    found_in_all = _summary(modules, len(inputs), seconds)
+    if calibrated:
+        found_in_all["calibration"] = calibrated.summary()
+        modules = [{**module, "calibrated": module["name"] in calibrated.modules} for module in modules]
     return {
         "inputs": [input_entry(adapter, energy) for adapter, energy in zip(inputs, energies, strict=True)],
-        "summary": _summary(modules, len(inputs), seconds),
+        "summary": found_in_all,
         "modules": modules,
     }
 

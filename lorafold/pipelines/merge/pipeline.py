@@ -16,6 +16,8 @@ from typing import Any, TypeVar, Unpack
 import torch
 
 from lorafold.adapters import Adapter, save
+from lorafold.adapters.metadata.header import merged_metadata
+from lorafold.calibration import Statistics
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_parallel
 from lorafold.common.progress_bar import listening
@@ -27,13 +29,21 @@ from lorafold.core_rules import CoreRule
 from lorafold.core_space import Layer
 from lorafold.layers.assemble import assemble
 from lorafold.layers.buckets import split_buckets
-from lorafold.layers.line_up import check_list, line_up, load_all, non_finite_named, template
+from lorafold.layers.line_up import check_list, line_up, load_all, non_finite_named, read_all, template
 from lorafold.pipelines._metrics import read_from
 from lorafold.pipelines._tables import data_frame, source_lines
 from lorafold.pipelines.merge.balance import balancing_factors, scaled, truncated
 from lorafold.pipelines.merge.bucket import Factors, MergedBucket, lift_bucket, merge_bucket
+from lorafold.pipelines.merge.calibration import (
+    ByModule,
+    by_module,
+    check_statistics,
+    load_calibration,
+    presence,
+    split_layers,
+)
 from lorafold.pipelines.merge.combine import check_ranks
-from lorafold.pipelines.merge.metrics import MergedBatch, merge_metrics
+from lorafold.pipelines.merge.metrics import Calibrated, MergedBatch, merge_metrics
 from lorafold.pipelines.merge.plan import Plan, make_plan
 from lorafold.pipelines.merge.settings import MergeOptions, MergeSettings
 from lorafold.pipelines.merge.table import LEGEND, kept_cell, merge_table
@@ -59,10 +69,11 @@ class MergeResult:
     scale: float  # λ, given or chosen
     gains: tuple[float, ...]  # that balanced the inputs; 1 each unless asked for
     seconds: dict[str, float]
+    calibrated: Calibrated | None = None  # which modules were, and how
 
     def metrics(self) -> dict[str, Any]:
         """Everything measured, as plain JSON: inputs, summary, modules."""
-        found = merge_metrics(self.inputs, self.adapter, self.batches, self.seconds)
+        found = merge_metrics(self.inputs, self.adapter, self.batches, self.seconds, self.calibrated)
         found["summary"]["scale"] = self.scale
         for entry, gain in zip(found["inputs"], self.gains, strict=True):
             entry["gain"] = gain
@@ -123,26 +134,30 @@ def _merge(adapters: Sequence[str | Path | Adapter], chosen: MergeSettings, tell
     plan = make_plan(chosen, len(adapters))
     warn_of_weights(chosen.weights, plan)
     with clock("read"):
-        inputs = load_all(adapters, chosen.base, chosen.input_rank, chosen.allow_different_bases)
+        read = read_all(adapters, chosen.base, chosen.input_rank)
+        statistics = _statistics(plan, read)
+        inputs = load_all(read, chosen.base, chosen.input_rank, chosen.allow_different_bases)
         warn_of_inputs(inputs)
     with non_finite_named(inputs):
         with clock("read"):
             task = _lined_up(inputs, plan)
+            known = [by_module(*own) for own in zip(statistics, read, inputs, strict=True)] if statistics else None
+            tasks, calibrated = _calibrated(task, known, inputs, chosen) if known else ([task], None)
         with clock("merge"):
-            in_core = list(_merge_layers(task, tell))
-            scale, gain = _strength(task.plan, in_core)
-            work = partial(lift_bucket, scale=math.sqrt(gain), dtype=task.dtype, balance=task.balance)  # rounded once
-            lifted = list(_through(Stage.LIFT, work, in_core, _counts(in_core), plan.device, tell))
-        merged = _assembled(task, scale, {name: pair for bucket, _ in lifted for name, pair in bucket.items()})
-    warn_of_underflow([*merged.modules.values()], _norms(in_core, gain))
-    batches, shares = tuple(batch for _, batch in lifted), kept(in_core, task.plan.weights)
-    del in_core, lifted  # the search for a rank that keeps more needs the memory
+            parts = [_in_core(task, tell) for task in tasks]
+            lifted = [_lifted(part, tell) for part in parts]
+        merged = _joined([_assembled(*both) for both in zip(parts, lifted, strict=True)], task)
+    norms = {name: norm for part in parts for name, norm in _norms(part).items()}
+    warn_of_underflow([*merged.modules.values()], norms)
+    batches = tuple(batch for own in lifted for _, batch in own)
+    shares, strength = kept([(part.buckets, part.task.plan.weights) for part in parts]), parts[0].scale
+    del parts, lifted  # the search for a rank that keeps more needs the memory
     if task.plan.rank:
         most = task.joint_rank if chosen.core_rank in (None, "max") else min(task.joint_rank, chosen.core_rank)
-        kept_at = partial(_kept_at, task=task, same=chosen.core_rank is None, tell=tell)
+        kept_at = partial(_kept_at, tasks=tasks, same=chosen.core_rank is None, tell=tell)
         warn_of_vanishing(shares, inputs, task.plan.rank, most, kept_at)
     seconds = _stages(clock.seconds, batches)
-    return MergeResult(merged, tuple(inputs), chosen, batches, scale, task.balance, seconds)
+    return MergeResult(merged, tuple(inputs), chosen, batches, strength, tasks[0].balance, seconds, calibrated)
 
 
 @dataclass(frozen=True)
@@ -155,6 +170,43 @@ class _Task:
     joint_rank: int  # the largest of any layer
     plan: Plan  # its rank at most that
     dtype: torch.dtype  # of the factors of the merged adapter
+
+
+@dataclass(frozen=True)
+class _InCore:
+    """What was merged in core space, λ, and what of it is still to be applied."""
+
+    task: _Task
+    buckets: list[MergedBucket]
+    scale: float
+    gain: float
+
+
+def _statistics(plan: Plan, read: Sequence[Adapter]) -> list[Statistics]:
+    """Those of the adapters, as these were read; none without calibration."""
+    if plan.calibration is None:
+        return []
+    statistics = load_calibration(plan.calibration)
+    check_statistics(statistics, read, plan.calibration)
+    return statistics
+
+
+def _calibrated(
+    task: _Task, statistics: Sequence[ByModule], inputs: Sequence[Adapter], chosen: MergeSettings
+) -> tuple[list[_Task], Calibrated]:
+    """The layers with statistics, and those without as a merge of their own, as it would be without calibration."""
+    split = split_layers(task.layers, statistics, task.plan.weights, task.balance, task.plan.ridge)
+    tasks = []
+    if split.calibrated:
+        present = presence(split.calibrated, task.adapters)
+        plan = replace(task.plan, weights=task.plan.weights.relative(present))
+        tasks = [replace(task, layers=split.calibrated, plan=plan)]
+    if split.plain:
+        names = {layer.name for layer in split.plain}
+        plan = make_plan(chosen.without_calibration(), len(inputs))
+        plain = _lined_up(inputs, plan)
+        tasks += [replace(plain, layers=[layer for layer in plain.layers if layer.name in names])]
+    return tasks, Calibrated(frozenset(layer.name for layer in split.calibrated), split.ridge, tuple(split.alike))
 
 
 def _lined_up(inputs: Sequence[Adapter], plan: Plan) -> _Task:
@@ -178,6 +230,18 @@ def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], lis
     return [scaled(adapter, gain) for adapter, gain in zip(cut, balance, strict=True)], balance
 
 
+def _in_core(task: _Task, tell: Progress) -> _InCore:
+    buckets = list(_merge_layers(task, tell))
+    return _InCore(task, buckets, *_strength(task.plan, buckets))
+
+
+def _lifted(part: _InCore, tell: Progress) -> list[tuple[Factors, MergedBatch]]:
+    task = part.task
+    root = math.sqrt(part.gain)  # rounded once
+    work = partial(lift_bucket, scale=root, dtype=task.dtype, balance=task.balance)
+    return list(_through(Stage.LIFT, work, part.buckets, _counts(part.buckets), task.plan.device, tell))
+
+
 def _merge_layers(task: _Task, tell: Progress, stage: Stage = Stage.MERGE) -> Iterator[MergedBucket]:
     plan = task.plan
     work = partial(merge_bucket, layers=task.layers, plan=plan)
@@ -185,10 +249,13 @@ def _merge_layers(task: _Task, tell: Progress, stage: Stage = Stage.MERGE) -> It
     return _through(stage, work, buckets, [len(bucket.positions) for bucket in buckets], plan.device, tell)
 
 
-def _kept_at(rank: int, task: _Task, same: bool, tell: Progress) -> list[float]:
+def _kept_at(rank: int, tasks: Sequence[_Task], same: bool, tell: Progress) -> list[float]:
     """What the merge keeps of each adapter at another rank, which is the core rank too where that is the same."""
-    plan = replace(task.plan, rank=rank, core_rank=rank if same else task.plan.core_rank)
-    return kept(list(_merge_layers(replace(task, plan=plan), tell, Stage.OTHER_RANK)), plan.weights)
+    parts = []
+    for task in tasks:
+        plan = replace(task.plan, rank=rank, core_rank=rank if same else task.plan.core_rank)
+        parts.append((list(_merge_layers(replace(task, plan=plan), tell, Stage.OTHER_RANK)), plan.weights))
+    return kept(parts)
 
 
 def _counts(merged: Sequence[MergedBucket]) -> list[int]:
@@ -238,16 +305,28 @@ def _chosen_scale(rescale: Scale, rule: CoreRule, merged: Sequence[MergedBucket]
     return scale
 
 
-def _norms(merged: Sequence[MergedBucket], gain: float) -> dict[str, float]:
+def _norms(part: _InCore) -> dict[str, float]:
     """‖ΔW_3‖ by module name, times the gain."""
-    names = [layer.name for bucket in merged for layer in bucket.layers]
-    norms = gain * joined_norms([bucket.sizes for bucket in merged]).merged.sqrt()
+    names = [layer.name for bucket in part.buckets for layer in bucket.layers]
+    norms = part.gain * joined_norms([bucket.sizes for bucket in part.buckets]).merged.sqrt()
     return dict(zip(names, norms.tolist(), strict=True))
 
 
-def _assembled(task: _Task, scale: float, factors: Factors) -> Adapter:
+def _joined(parts: Sequence[Adapter], task: _Task) -> Adapter:
+    """The modules of all parts as one adapter, in the order of the layers; the rest is that of the first part."""
+    if len(parts) == 1:
+        return parts[0]
+    modules = {name: module for part in parts for name, module in part.modules.items()}
+    ordered = {layer.name: modules[layer.name] for layer in task.layers}
+    ranks = [module.rank for module in ordered.values()]
+    metadata = merged_metadata(task.adapters, task.plan.weights.default, ranks)
+    return replace(parts[0], modules=ordered, metadata=metadata)
+
+
+def _assembled(part: _InCore, lifted: Sequence[tuple[Factors, MergedBatch]]) -> Adapter:
     """The merged adapter; biases and the like count as the core rule makes of weights where there is no core."""
-    plan, adapters = task.plan, task.adapters
+    task, plan, adapters = part.task, part.task.plan, part.task.adapters
+    factors = {name: pair for bucket, _ in lifted for name, pair in bucket.items()}
 
     def coefficients(weights: Sequence[float]) -> list[float]:
         return plan.core.coefficients(torch.tensor(weights, dtype=torch.float64)).tolist()
@@ -255,7 +334,7 @@ def _assembled(task: _Task, scale: float, factors: Factors) -> Adapter:
     names = [*factors, *(key for adapter in adapters for key in adapter.deltas)]
     own = {name: coefficients(plan.weights.of(name)) for name in names} if plan.weights.vary else {}
     ordered = {layer.name: factors[layer.name] for layer in task.layers}
-    return assemble(adapters, coefficients(plan.weights.default), scale, ordered, own)
+    return assemble(adapters, coefficients(plan.weights.default), part.scale, ordered, own)
 
 
 def _stages(seconds: Mapping[str, float], batches: Sequence[MergedBatch]) -> dict[str, float]:

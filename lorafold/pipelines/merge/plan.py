@@ -17,6 +17,7 @@ from lorafold.common.registry import Registry
 from lorafold.core_rules import CORE_RULES, CoreRule
 from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, build, check_directions
 from lorafold.pipelines.merge.block_weights import BlockWeights, read_block_weights
+from lorafold.pipelines.merge.calibration import check_calibration
 from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.pipelines.merge.weights import Weights, is_finite, read_weights
 from lorafold.scales import SCALES, Scale
@@ -43,6 +44,8 @@ class Plan:
     device: torch.device
     dtype: torch.dtype | None  # None: that of the first adapter
     seed: int
+    calibration: tuple[Any, ...] | None  # statistics of each adapter, or where they are
+    ridge: float | None  # None: chosen
 
 
 def make_plan(settings: MergeSettings, count: int) -> Plan:
@@ -51,6 +54,7 @@ def make_plan(settings: MergeSettings, count: int) -> Plan:
     Raises:
         LorafoldError: a value out of range or an unknown name.
     """
+    calibration = check_calibration(settings.calibration, count)
     settings = settings.with_strength(count)
     rank = _rank("rank", settings.rank)
     scale, rescale = _scale(settings.scale)
@@ -69,7 +73,19 @@ def make_plan(settings: MergeSettings, count: int) -> Plan:
         device=_device(settings.device),
         dtype=_dtype(settings.dtype),
         seed=settings.seed,
+        calibration=calibration,
+        ridge=_ridge(settings.ridge, calibration is not None),
     )
+
+
+def _ridge(ridge: Any, calibrated: bool) -> float | None:
+    if ridge is None:
+        return None
+    if not calibrated:
+        raise LorafoldError(f"ridge={ridge!r} without calibration=, of which it is a part", remedy="Leave it out.")
+    if not (is_finite(ridge) and ridge > 0):
+        raise LorafoldError(f"ridge={ridge!r}, expected a number above 0", remedy="For example ridge=0.01.")
+    return float(ridge)
 
 
 def resolved(group: str, value: Any) -> dict[str, Any]:
@@ -157,6 +173,7 @@ def _objective(settings: MergeSettings) -> Callable[..., Any]:
     options = resolved("objective", settings.objective)
     for option, known in (("distance", DISTANCES), ("reconstruction", RECONSTRUCTIONS)):
         _known(f"objective.{option}", options[option], known)
+    _check_reconstruction(options["reconstruction"], settings.calibration is not None)
     options = check_options(build, {**options, **weights})
     check_directions(options["directions"])
     if not 0 <= options["rescale"] <= 1:
@@ -165,6 +182,16 @@ def _objective(settings: MergeSettings) -> Callable[..., Any]:
             remedy="At 0 all updates count alike, at 1 by their energies.",
         )
     return partial(build, **options)
+
+
+def _check_reconstruction(name: str, calibrated: bool) -> None:
+    if calibrated != (name == "calibrated"):
+        raise LorafoldError(
+            f"objective.reconstruction={name} {'with' if calibrated else 'without'} calibration=",
+            remedy="Statistics have their own, calibrated: leave out either."
+            if calibrated
+            else "It is the distance in the norm of statistics: give them, 'calibration=[a,b]'.",
+        )
 
 
 def _solver(settings: MergeSettings) -> Callable[..., Any]:

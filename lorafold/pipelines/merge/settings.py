@@ -61,6 +61,18 @@ class MergeSettings:
     balance: Any = setting(
         "auto", "true: bring all adapters to the same norm first; 0.5: the ratio of two norms to its root", GOES_IN
     )
+    calibration: Any = setting(
+        None,
+        "what a few unlabelled inputs say of each adapter, the files that `lorafold calibrate` writes, in the order of "
+        "adapters: 'calibration=[a.stats.safetensors,b.stats.safetensors]'",
+        GOES_IN,
+    )
+    ridge: float | None = setting(
+        None,
+        "of calibration: how much of their mean is added to all inputs; null: 0.01, or 0.1 where adapters share their "
+        "initialisation",
+        GOES_IN,
+    )
     truncate: Any = setting(None, "rank to which each adapter is cut first, or one per adapter; null: none", GOES_IN)
     rank: Any = setting(32, "of the merged adapter; max: enough to lose nothing", COMES_OUT)
     core_rank: Any = setting(
@@ -92,13 +104,28 @@ class MergeSettings:
     seed: int = setting(0, "of random numbers", RUNS)
 
     def with_strength(self, count: int) -> MergeSettings:
-        """The settings with `balance`, `scale` and `core` as they count for so many adapters."""
-        said = (self.weights, self.module_weights, self.block_weights, self.core) != (None, None, None, None)
+        """The settings with `balance`, `scale`, `core` and the reconstruction as they count for so many adapters."""
+        said = any(getattr(self, name) is not None for name in ("weights", "module_weights", "block_weights", "core"))
+        said = said or self.calibration is not None
         silent = not said and self.balance == self.scale == "auto" and count > 1
         chosen: Mapping[str, Any] = CHOSEN if silent else {"balance": False, "scale": 1.0}
         given = {name: located(getattr(self, name)) for name in chosen}
         strength = {name: chosen[name] if value == "auto" else value for name, value in given.items()}
-        return replace(self, core="sum" if self.core is None else self.core, **strength)
+        core = "sum" if self.core is None else self.core
+        return replace(self, core=core, objective=self._calibrated_objective(), **strength)
+
+    def _calibrated_objective(self) -> Any:
+        """With the distance in the norm of statistics in place of the ordinary one, where there are statistics."""
+        named = {"name": self.objective} if isinstance(self.objective, str) else self.objective
+        if self.calibration is None or named.get("reconstruction", "mean") != "mean":
+            return self.objective
+        return {**named, "reconstruction": "calibrated"}
+
+    def without_calibration(self) -> MergeSettings:
+        """As modules are merged that have no statistics."""
+        named = {"name": self.objective} if isinstance(self.objective, str) else self.objective
+        plain = {**named, "reconstruction": "mean"} if named.get("reconstruction") == "calibrated" else self.objective
+        return replace(self, calibration=None, ridge=None, objective=plain)
 
 
 class MergeOptions(TypedDict, total=False):
@@ -108,6 +135,8 @@ class MergeOptions(TypedDict, total=False):
     module_weights: Any
     block_weights: Any
     balance: Any
+    calibration: Any
+    ridge: float | None
     truncate: Any
     rank: Any
     core_rank: Any

@@ -51,10 +51,11 @@ def warn_of_weights(weights: Any, plan: Plan) -> None:
     _log.warning("weights=%s%s sum to %.4g: did you mean weights=%s?", _listed(given), times, sum(counted), meant)
 
 
-def kept(buckets: Sequence[MergedBucket], weights: Weights) -> list[float]:
+def kept(parts: Sequence[tuple[Sequence[MergedBucket], Weights]]) -> list[float]:
     """Of each adapter ‖UᵀΔW_iV‖² / ‖ΔW_i‖², the mean over the modules that it changes by a weight other than 0."""
-    shares = torch.cat([bucket.measures.retained.cpu() for bucket in buckets])
-    counted = torch.tensor([weights.of(layer.name) for bucket in buckets for layer in bucket.layers]) != 0
+    of_buckets = [(bucket, weights) for buckets, weights in parts for bucket in buckets]
+    shares = torch.cat([bucket.measures.retained.cpu() for bucket, _ in of_buckets])
+    counted = torch.tensor([weights.of(layer.name) for bucket, weights in of_buckets for layer in bucket.layers]) != 0
     return torch.where(counted, shares, torch.nan).nanmean(0).tolist()
 
 

@@ -22,17 +22,29 @@ class Weights:
     default: list[float]
     patterns: tuple[tuple[re.Pattern[str], list[float]], ...] = ()
     factors: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by name, where they are not 1 each
+    own: Mapping[str, list[float]] = field(default_factory=dict)  # by name, in place of all that
 
     @property
     def vary(self) -> bool:
         """Whether modules may have weights of their own."""
-        return bool(self.patterns or self.factors)
+        return bool(self.patterns or self.factors or self.own)
 
     def of(self, name: str) -> list[float]:
         """w_i for the module, or other tensor, of this name."""
+        if name in self.own:
+            return self.own[name]
         weights = next((weights for pattern, weights in self.patterns if pattern.search(name)), self.default)
         factors = self.factors.get(name)
         return [w * f for w, f in zip(weights, factors, strict=True)] if factors else weights
+
+    def relative(self, present: Mapping[str, Sequence[bool]]) -> Weights:
+        """w_i / Σ|w_j| of the adapters that have a module: a weighted mean at full strength, times the largest factor.
+
+        Args:
+            present: by name, which adapters have that module or tensor.
+        """
+        own = {name: _shares(self.of(name), there, self.factors.get(name, [1.0])) for name, there in present.items()}
+        return Weights(_shares(self.default, [True] * len(self.default), [1.0]), own=own)
 
     def check(self, names: Iterable[str]) -> None:
         """Raise LorafoldError if a pattern occurs in no name: it is misspelt, or meant for another model."""
@@ -65,6 +77,13 @@ def read_weights(weights: Any, module_weights: Any, count: int) -> Weights:
     given = module_weights or {}
     patterns = [(compiled("module_weights", key), _own(key, value, count)) for key, value in given.items()]
     return Weights(_default(weights, count), tuple(patterns))
+
+
+def _shares(weights: Sequence[float], present: Sequence[bool], factors: Sequence[float]) -> list[float]:
+    strength = max(map(abs, factors))
+    sizes = [weight if there else 0.0 for weight, there in zip(weights, present, strict=True)]
+    size = math.fsum(map(abs, sizes))
+    return [strength * weight / size for weight in sizes] if size else sizes
 
 
 def _default(weights: Any, count: int) -> list[float]:
