@@ -31,10 +31,10 @@ def amount(value: float) -> str:
     return f"{value:.3g}{UNITS[-1]}"
 
 
-def printable(text: str, most: int) -> str:
+def printable(text: str, most: int | None = None) -> str:
     """One line of a file's own words: nothing that could steer the terminal, and not more than `most` characters."""
     words = "".join(character if character.isprintable() else " " for character in text)
-    return words if len(words) <= most else words[: most - 3] + "..."
+    return words if most is None or len(words) <= most else words[: most - 3] + "..."
 
 
 def number(value: float | None, digits: int) -> str:

@@ -32,7 +32,7 @@ class ReportConfig:
         (
             ("report.html", "one page for the browser that needs no other file", COMES_OUT),
             ("report.csv", "a row for every run", COMES_OUT),
-            ("figures/", "SVG; PNG too where matplotlib is installed", COMES_OUT),
+            ("figures/", "the charts as SVG and PNG; they need `pip install 'lorafold[report]'`", COMES_OUT),
         ),
         left_out=("-m", "-cd DIR -cn NAME", "-cd RUN -cn resolved"),
     )

@@ -9,12 +9,11 @@ from typing import Any
 
 from lorafold.commands.report.config import ReportConfig
 from lorafold.commands.report.csv import write_runs
-from lorafold.commands.report.page import write_figures, write_page
+from lorafold.commands.report.page import NO_CHARTS, charts_available, draw, write_figures, write_page
 from lorafold.commands.report.sweep import Sweep, read_sweep
 from lorafold.commands.report.sweep.choose import choose
 from lorafold.commands.report.table import one_line, show
 from lorafold.common.errors import LorafoldError
-from lorafold.pages.drawing.png import png_available
 from lorafold.runs.run import Run
 
 log = logging.getLogger(__name__)
@@ -30,12 +29,13 @@ def report(run: Run, config: ReportConfig) -> Sweep:
     chosen = choose(sweep, config.chosen)
     page, table = run.folder / "report.html", run.folder / "report.csv"
     write_runs(table, sweep)
-    write_figures(run.folder / "figures", sweep, chosen)
-    write_page(page, sweep, chosen)
+    drawings = draw(sweep, chosen)
+    write_figures(run.folder / "figures", drawings)
+    write_page(page, sweep, chosen, drawings)
     log.info("%s; wrote %s", one_line(sweep), page)
-    show(sweep, [page, table, run.folder / "figures"])
-    if not png_available():
-        print("figures as SVG only; for PNG as well: pip install 'lorafold[report]'")
+    show(sweep, [page, table, *([run.folder / "figures"] if drawings else [])])
+    if not charts_available():
+        print(NO_CHARTS)
     return sweep
 
 

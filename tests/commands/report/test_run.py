@@ -25,6 +25,7 @@ def sweep(tmp_path):
 
 
 def test_it_leaves_a_page_a_table_and_figures(sweep, tmp_path):
+    pytest.importorskip("matplotlib")
     process = run("report", sweep.name, "chosen=3", "hydra.run.dir=out", cwd=tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"report.html", "report.csv", "figures"}
@@ -51,6 +52,16 @@ def test_a_mistake_is_one_line(warm, sweep, tmp_path):
     assert process.returncode == 1
     (line,) = process.stderr.splitlines()
     assert line.startswith("lorafold: error: chosen='99'")
+
+
+def test_without_matplotlib_it_says_what_to_install(sweep, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("lorafold.commands.report.page.files.find_spec", lambda name: None)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    report(Run(folder, tmp_path), ReportConfig(runs=sweep.name))
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == "no charts without matplotlib: pip install 'lorafold[report]'"
+    assert {path.name for path in folder.iterdir()} == {"report.html", "report.csv"}
 
 
 @pytest.mark.parametrize("runs", [[], None, 3, [1]])

@@ -6,43 +6,47 @@ see `report.self_contained`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorafold import pages
 from lorafold.adapters.files.atomic import write_text
-from lorafold.commands.report.page.figures import Figure, figures
+from lorafold.commands.report.page.files import NO_CHARTS
+from lorafold.commands.report.page.inks import stylesheet
 from lorafold.commands.report.page.payload import payload
+from lorafold.commands.report.page.sections import Section, sections
 from lorafold.commands.report.sweep import Problem, Sweep
 from lorafold.commands.report.sweep.sweep import STATUSES
-from lorafold.pages.drawing import inline_svg
-from lorafold.pages.drawing.inks import stylesheet
-from lorafold.pages.drawing.svg import clean
+from lorafold.common.text import printable
 from lorafold.pages.self_contained import self_contained
+
+if TYPE_CHECKING:
+    from lorafold.commands.report.page.drawing import Drawing
 
 _HERE = Path(__file__).resolve().parent
 _PAGES = Path(pages.__file__).resolve().parent
 _SHARED = ("format", "dom", "colour", "order")  # scripts of the page about overlap
 _OWN = ("runs", "table", "chosen", "marks", "main")  # "main" starts them
-_WIDTHS = {"narrow": (320, 320), "wide": (600, 396)}  # pixels of a chart: of two in a row, of three
 _SHOWN = 200  # problems of a kind; of more, the number is told
 
 
-def write_page(path: Path, sweep: Sweep, chosen: int | None) -> None:
+def write_page(path: Path, sweep: Sweep, chosen: int | None, drawings: Mapping[str, Drawing]) -> None:
     """Write the page in one step: the file is there as a whole or not at all.
 
     Args:
         path: of the page.
         sweep: what it is about.
         chosen: the run that it begins with; None where there is none.
+        drawings: the charts of its sections (see `draw`).
     """
-    write_text(path, page(sweep, chosen))
+    write_text(path, page(sweep, chosen, drawings))
 
 
-def page(sweep: Sweep, chosen: int | None) -> str:
+def page(sweep: Sweep, chosen: int | None, drawings: Mapping[str, Drawing]) -> str:
     """The text of the page."""
-    drawn = figures(sweep)
+    parts = sections(sweep)
     styles = [_read(_PAGES / "page.css"), _read(_PAGES / "figures.css"), _read(_HERE / "sweep.css"), stylesheet()]
     scripts = [_PAGES / "script" / f"{name}.js" for name in _SHARED]
     scripts += [_HERE / "script" / f"{name}.js" for name in _OWN]
@@ -55,13 +59,13 @@ def page(sweep: Sweep, chosen: int | None) -> str:
         styles,
         scripts,
         f"lorafold report: {len(sweep.runs)} runs",
-        payload(sweep, drawn, chosen),
+        payload(sweep, parts, chosen),
         heading=_plural(len(sweep.runs), "finished run"),
         folder=_text(str(sweep.folder)),
         counts="".join(_count(status, count) for status, count in counts.items()),
         problems=_problems(sweep),
-        links="".join(f'<a href="#{figure.name}">{_text(figure.link)}</a>' for figure in drawn),
-        figures="\n".join(map(_section, drawn)),
+        links="".join(f'<a href="#{part.name}">{_text(part.link)}</a>' for part in parts),
+        figures="\n".join(_section(part, drawings) for part in parts),
     )
 
 
@@ -94,32 +98,17 @@ def _row(problem: Problem, name: str) -> str:
     return f'<tr><td class="status">{problem.status}</td>{cells}</tr>'
 
 
-def _section(figure: Figure) -> str:
-    if figure.charts:
-        count = len(figure.charts)
-        body = f'<div class="charts of-{min(count, 3)}">{"".join(_panels(figure))}</div>{_legend(figure)}'
+def _section(section: Section, drawings: Mapping[str, Drawing]) -> str:
+    if not section.charts:
+        body = f'<p class="missing">{_text(section.nothing)}</p>'
+    elif section.name in drawings:
+        body = f'<figure class="charts">{drawings[section.name].in_page()}</figure>'
     else:
-        body = f'<p class="missing">{_text(figure.nothing)}</p>'
+        body = f'<p class="missing">{_text(NO_CHARTS)}</p>'
     return (
-        f'<section id="{figure.name}" aria-labelledby="{figure.name}-title">'
-        f'<h2 id="{figure.name}-title">{_text(figure.title)}</h2><p class="how">{_text(figure.how)}</p>{body}</section>'
+        f'<section id="{section.name}" aria-labelledby="{section.name}-title"><h2 id="{section.name}-title">'
+        f'{_text(section.title)}</h2><p class="how">{_text(section.how)}</p>{body}</section>'
     )
-
-
-def _panels(figure: Figure) -> Iterable[str]:
-    """Every chart twice: text keeps its size on narrow screens, and the style sheet shows one of the two."""
-    for chart in figure.charts:
-        drawn = (
-            inline_svg(chart.picture(widths[len(figure.charts) == 3]), css_class=name)
-            for name, widths in _WIDTHS.items()
-        )
-        yield f"<figure>{''.join(drawn)}</figure>"
-
-
-def _legend(figure: Figure) -> str:
-    encoding = figure.charts[0].encoding
-    pictures = {"narrow": encoding.legend(320), "wide": encoding.legend(1200)}
-    return "".join(inline_svg(drawn, css_class=f"key {name}") for name, drawn in pictures.items() if drawn.shapes)
 
 
 def _plural(count: int, noun: str) -> str:
@@ -127,7 +116,7 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(clean(text))
+    return escape(printable(text))
 
 
 def _read(path: Path) -> str:

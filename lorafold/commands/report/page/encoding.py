@@ -6,21 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from lorafold.commands.report.page.inks import LIGHT, SERIES, series_colour
 from lorafold.commands.report.sweep import Sweep, SweepRun, words
 from lorafold.commands.report.sweep.differing import values
-from lorafold.pages.drawing import Mark, Picture, Words
-from lorafold.pages.drawing.inks import SERIES, series_ink
-from lorafold.pages.drawing.shapes import CIRCLE, MARKS, Shape, text_width
 
-_LINE = 22  # pixels of a line of the legend
-_GAP = 18
-_INDENT = 14.0
-_MOST = 40  # characters of a value in a legend
+MARKS = ("o", "s", "D", "^", "v")  # as matplotlib calls them
+
+LegendEntry = tuple[str, str, str]  # colour, mark, text
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Of the settings that differ and that are not an axis, in their order.
+    """The settings that differ and that are not an axis, in their order.
 
     Args:
         sweep: whose runs are drawn.
@@ -48,44 +45,28 @@ class Encoding:
 
     def series(self, run: SweepRun) -> tuple[str, ...]:
         """What the runs on one line have in common."""
-        return (run.command, *(self._word(key, run) for key in self.keys))
+        return (run.command, *(_word(key, run) for key in self.keys))
 
-    def ink(self, run: SweepRun) -> str:
-        """Of a run's mark and line."""
-        return series_ink(self._index(self.by_colour, run))
+    def colour(self, run: SweepRun) -> str:
+        """The colour of a run's mark and line."""
+        return series_colour(self._index(self.by_colour, run))
 
     def mark(self, run: SweepRun) -> str:
         """The shape of a run's mark."""
         return MARKS[self._index(self.by_mark, run)]
 
-    def legend(self, width: float) -> Picture:
-        """Both settings with their values, a line or more for each."""
-        rows: list[Shape] = []
-        y = 14.0
-        for key in filter(None, (self.by_colour, self.by_mark)):
-            shapes, y = self._row(key, y, width)
-            rows += shapes
-        return Picture(width, y - 8 if rows else 0, tuple(rows))
-
-    def _row(self, key: str, y: float, width: float) -> tuple[list[Shape], float]:
-        """The shapes for one setting from y on, and where the next one begins."""
-        shapes: list[Shape] = [Words(0, y, key, ink="ink", bold=True)]
-        x = text_width(key) + _GAP
-        for ink, mark, text in self._entries(key):
-            needed = 14 + text_width(text)
-            if x + needed > width and x > _INDENT:
-                x, y = _INDENT, y + _LINE
-            shapes += [Mark(x + 5, y - 4, ink, mark), Words(x + 15, y, text)]
-            x += needed + _GAP
-        return shapes, y + _LINE
-
-    def _entries(self, key: str) -> list[tuple[str, str, str]]:
-        """Ink, mark and text of every value; the values that share the last ink share an entry."""
-        values = [value if len(value) <= _MOST else value[: _MOST - 1] + "…" for value in self._values[key]]
-        if key == self.by_mark:
-            return [("soft", mark, value) for mark, value in zip(MARKS, values, strict=False)]
-        entries = [(series_ink(index), CIRCLE, value) for index, value in enumerate(values[:SERIES])]
-        return [*entries, (series_ink(SERIES), CIRCLE, "others")] if len(values) > SERIES else entries
+    def legend(self) -> list[list[LegendEntry]]:
+        """For each of the two settings its values; those that share the last colour share an entry."""
+        entries = []
+        if self.by_colour:
+            texts = [f"{self.by_colour}={value}" for value in self._values[self.by_colour]]
+            coloured = [(series_colour(index), MARKS[0], text) for index, text in enumerate(texts[:SERIES])]
+            rest = [(series_colour(SERIES), MARKS[0], f"{len(texts) - SERIES} more")] if len(texts) > SERIES else []
+            entries.append([*coloured, *rest])
+        if self.by_mark:
+            texts = [f"{self.by_mark}={value}" for value in self._values[self.by_mark]]
+            entries.append([(LIGHT["soft"], mark, text) for mark, text in zip(MARKS, texts, strict=False)])
+        return entries
 
     @cached_property
     def _values(self) -> dict[str, list[str]]:
@@ -95,11 +76,7 @@ class Encoding:
     def _index(self, key: str | None, run: SweepRun) -> int:
         if key is None or key not in run.settings:
             return 0
-        return self._values[key].index(self._word(key, run))
-
-    @staticmethod
-    def _word(key: str, run: SweepRun) -> str:
-        return words(key, run.settings[key]) if key in run.settings else ""
+        return self._values[key].index(_word(key, run))
 
 
 def described(sweep: Sweep, run: int, also: Sequence[str] = ()) -> str:
@@ -107,3 +84,7 @@ def described(sweep: Sweep, run: int, also: Sequence[str] = ()) -> str:
     settings = sweep.runs[run].settings
     asked = [f"{key}={words(key, settings[key])}" for key in sweep.differing if key in settings]
     return ", ".join([f"run {sweep.names[run]}", *asked, *also])
+
+
+def _word(key: str, run: SweepRun) -> str:
+    return words(key, run.settings[key]) if key in run.settings else ""

@@ -1,42 +1,47 @@
-"""The figures of a sweep as files: SVG, and PNG where matplotlib is installed."""
+"""The charts of a sweep, and their files; the library that draws them is an extra."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lorafold.adapters.files.atomic import write_text
-from lorafold.commands.report.page.figures import figures
-from lorafold.commands.report.page.heat import heat_picture
+from lorafold.adapters.files.atomic import staged, write_text
+from lorafold.commands.report.page.sections import sections
 from lorafold.commands.report.sweep import Sweep
-from lorafold.pages.drawing import Picture, svg_file
-from lorafold.pages.drawing.png import png_available, write_png
+
+if TYPE_CHECKING:
+    from lorafold.commands.report.page.drawing import Drawing
+
+NO_CHARTS = "no charts without matplotlib: pip install 'lorafold[report]'"
 
 
-def write_figures(folder: Path, sweep: Sweep, chosen: int | None) -> list[Path]:
-    """Write every figure that has something to show.
+def charts_available() -> bool:
+    """Whether matplotlib is installed; `draw` imports it."""
+    return find_spec("matplotlib") is not None
+
+
+def draw(sweep: Sweep, chosen: int | None) -> dict[str, Drawing]:
+    """Every figure that has something to show, by name; none without matplotlib.
 
     Args:
-        folder: for the files; it is made.
-        chosen: the run of the heat map.
-
-    Returns:
-        The files.
+        sweep: what is drawn.
+        chosen: the run whose parts are drawn.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    return [path for name, picture in _pictures(sweep, chosen).items() for path in _write(folder, name, picture)]
+    if not charts_available():
+        return {}
+    from lorafold.commands.report.page.drawing import draw_parts, draw_section
 
-
-def _pictures(sweep: Sweep, chosen: int | None) -> dict[str, Picture]:
-    drawn = {figure.name: figure.picture() for figure in figures(sweep) if figure.charts}
+    drawings = {section.name: draw_section(section) for section in sections(sweep) if section.charts}
     if chosen is not None and sweep.runs[chosen].blocks:
-        drawn["parts"] = heat_picture(sweep, chosen)
-    return drawn
+        drawings["parts"] = draw_parts(sweep, chosen)
+    return drawings
 
 
-def _write(folder: Path, name: str, picture: Picture) -> list[Path]:
-    paths = [folder / f"{name}.svg"]
-    write_text(paths[0], svg_file(picture))
-    if png_available():
-        paths.append(folder / f"{name}.png")
-        write_png(paths[1], picture)
-    return paths
+def write_figures(folder: Path, drawings: Mapping[str, Drawing]) -> None:
+    """Write every figure as SVG and as PNG, into a folder that is made if there is a figure."""
+    for name, drawing in drawings.items():
+        write_text(folder / f"{name}.svg", drawing.svg())
+        with staged(folder / f"{name}.png") as scratch:
+            scratch.write_bytes(drawing.png())

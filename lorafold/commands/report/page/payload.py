@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lorafold.commands.report.page.figures import Figure, evaluation_names, input_names
-from lorafold.commands.report.page.heat import columns
+from lorafold.commands.report.page.parts import columns
+from lorafold.commands.report.page.sections import Section, evaluation_names, input_names
 from lorafold.commands.report.sweep import Sweep, SweepRun, words
 from lorafold.commands.report.sweep.differing import order
 from lorafold.commands.report.sweep.finished_run import SIDES, mean
@@ -15,9 +15,9 @@ from lorafold.pages.packing import plain
 Json = dict[str, Any]
 
 
-def payload(sweep: Sweep, drawn: Sequence[Figure], chosen: int | None) -> Json:
+def payload(sweep: Sweep, sections: Sequence[Section], chosen: int | None) -> Json:
     """One mapping for the whole page."""
-    fronts = {figure.name: figure.best for figure in drawn}
+    fronts = {section.name: section.best for section in sections}
     return plain(
         {
             "chosen": chosen,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lorafold.commands.report.page import write_page
+from lorafold.commands.report.page import draw, write_page
 from lorafold.commands.report.sweep import read_sweep
 from tests.commands.report.page.test_document import hostile
 from tests.commands.report.sweep_samples import begin, grid, metrics, sweep_of
@@ -20,7 +20,7 @@ def opened(browser, tmp_path):
 
     def opens(sweep, chosen=0, **options):
         path = tmp_path / "report.html"
-        write_page(path, sweep, chosen)
+        write_page(path, sweep, chosen, draw(sweep, chosen))
         return show(browser, path, **options)
 
     yield opens
@@ -116,7 +116,10 @@ def test_nothing_sticks_out_of_the_window(opened, tmp_path, scheme, width):
     background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, background.strip("rgb()").split(","))) < 3 * 128) == (scheme == "dark")
     visible = [figure for figure in all_of(browser, ".charts svg") if figure.is_displayed()]
-    assert len(visible) == 2 + 2 + 3  # each chart in one of its two widths
+    charts = [len(figure.find_elements("css selector", ".chart")) for figure in visible]
+    assert charts == [2, 2, 3]  # each figure in one of its two layouts
+    sizes = {float(browser.execute_script(TEXT_SIZE, figure)) for figure in visible}
+    assert min(sizes) >= 9 and max(sizes) <= 20  # pixels on the screen
 
 
 def test_a_phone_shows_names_and_errors_without_scrolling(opened, tmp_path):
@@ -145,6 +148,10 @@ def test_numbers_are_readable_on_every_colour(opened, tmp_path):
         assert min(contrast(*cell) for cell in cells) > 4
 
 
+TEXT_SIZE = """
+const text = arguments[0].querySelector("text");
+return parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a;
+"""
 COLOURS_OF_CELLS = """
 const channels = (colour) => colour.match(/[0-9.]+/g).map(Number);
 return [...document.querySelectorAll("#parts tbody td")].map(getComputedStyle)

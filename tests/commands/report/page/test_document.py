@@ -6,18 +6,20 @@ import re
 import xml.etree.ElementTree as ET
 from base64 import b64encode
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from lorafold.commands.report.page import document, heat, write_figures, write_page
-from lorafold.commands.report.page.figures import figures, weight_share
+from lorafold.commands.report.page import document, draw, inks, write_figures, write_page
 from lorafold.commands.report.page.payload import payload
+from lorafold.commands.report.page.sections import sections, weight_share
 from lorafold.commands.report.sweep import read_sweep
-from lorafold.pages.drawing import Mark
-from lorafold.pages.drawing.inks import DARK, LIGHT
 from tests.commands.report.sweep_samples import begin, grid, leave, metrics, sweep_of
 from tests.pages.page_samples import HOSTILE, Reader
+
+matplotlib = pytest.importorskip("matplotlib")
+from lorafold.commands.report.page.drawing import draw_section  # noqa: E402
 
 SCRIPTS = Path(document.__file__).parent / "script"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -25,12 +27,12 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def written(folder, sweep, chosen=0):
     path = folder / "report.html"
-    write_page(path, sweep, chosen)
+    write_page(path, sweep, chosen, draw(sweep, chosen))
     return Reader(path.read_text(encoding="utf-8"))
 
 
 def by_name(sweep):
-    return {figure.name: figure for figure in figures(sweep)}
+    return {section.name: section for section in sections(sweep)}
 
 
 def test_the_page_refers_to_nothing_outside_and_allows_its_own_script_alone(tmp_path):
@@ -72,29 +74,77 @@ def test_a_strangers_words_are_data_or_escaped(tmp_path):
     assert HOSTILE in [setting["text"] for run in reader.data["runs"] for setting in run["settings"]]
 
 
-def test_figures_of_strangers_words_are_well_formed(tmp_path):
-    files = write_figures(tmp_path / "figures", hostile(tmp_path / "a"), 0)
-    drawn = [path for path in files if path.suffix == ".svg"]
-    assert {path.stem for path in drawn} == {"size", "path", "evaluation", "parts"}
-    for path in drawn:
-        tags = {element.tag for element in ET.parse(path).iter()}
-        assert tags <= {SVG + name for name in ("svg", "title", "text", "rect", "g", "circle", "polygon", "polyline")}
+def written_figures(folder, sweep, chosen=None):
+    """The files by their suffix and name."""
+    write_figures(folder / "figures", draw(sweep, chosen))
+    return {
+        suffix: {path.stem: path for path in sorted((folder / "figures").glob(f"*{suffix}"))}
+        for suffix in (".svg", ".png")
+    }
+
+
+def test_figures_of_strangers_words_are_well_formed_and_refer_to_nothing_outside(tmp_path):
+    drawn = written_figures(tmp_path, hostile(tmp_path / "a"), 0)[".svg"]
+    assert set(drawn) == {"size", "path", "evaluation", "parts"}
+    for path in drawn.values():
+        elements = list(ET.parse(path).iter())
+        tags = {element.tag for element in elements}
+        assert tags <= {SVG + name for name in ("svg", "title", "text", "tspan", "rect", "g", "path", "use", "defs")}
+        ids = {element.get("id") for element in elements}
+        links = {value for element in elements for key, value in element.attrib.items() if key.endswith("href")}
+        assert {link.removeprefix("#") for link in links} <= ids
 
 
 def test_figures_have_a_mark_for_every_run(tmp_path):
     sweep = sweep_of(tmp_path, grid())
-    for path in write_figures(tmp_path / "figures", sweep, None):
-        if path.suffix == ".svg":
-            numbers = [int(mark.get("data-run")) for mark in ET.parse(path).iter(f"{SVG}g")]
-            assert set(numbers) == set(range(len(sweep.runs)))
+    for path in written_figures(tmp_path, sweep)[".svg"].values():
+        for chart in ET.parse(path).iterfind(f".//{SVG}g[@class='chart']"):
+            marks = {int(mark.get("data-run")): mark for mark in chart.iterfind(f".//{SVG}use[@class='run']")}
+            assert set(marks) == set(range(len(sweep.runs)))
+            assert "rank=8" in marks[3].find(f"{SVG}title").text
 
 
-def test_figures_as_png(tmp_path):
-    pytest.importorskip("matplotlib")
+def test_the_text_of_figures_is_text(tmp_path):
+    path = written_figures(tmp_path, sweep_of(tmp_path, grid()))[".svg"]["ranks"]
+    words = {text.text for text in ET.parse(path).iter(f"{SVG}text")}
+    assert {"rank →", "reconstruction error ↓", "4", "8", "objective=geodesic"} <= words
+
+
+def test_figures_are_the_same_every_time(tmp_path):
     sweep = sweep_of(tmp_path, grid())
-    drawn = [path for path in write_figures(tmp_path / "figures", sweep, 0) if path.suffix == ".png"]
-    assert {path.stem for path in drawn} == {"size", "path", "ranks", "parts"}
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+    first, again = (written_figures(tmp_path / name, sweep, 0) for name in "ab")
+    for suffix in first:
+        assert first[suffix].keys() == {"size", "path", "ranks", "parts"}
+        for name, path in first[suffix].items():
+            assert path.read_bytes() == again[suffix][name].read_bytes(), path.name
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in first[".png"].values())
+
+
+def test_figures_look_alike_whatever_matplotlib_was_told(tmp_path):
+    sweep = sweep_of(tmp_path, grid())
+    first = written_figures(tmp_path / "a", sweep)[".svg"]["size"].read_bytes()
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path"}):
+        assert written_figures(tmp_path / "b", sweep)[".svg"]["size"].read_bytes() == first
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_the_page_has_colours_for_light_and_dark_and_ids_of_its_own(tmp_path):
+    reader = written(tmp_path, sweep_of(tmp_path, grid()))
+    colours = {tag[key] for _, tag in reader.tags for key in ("fill", "stroke") if key in tag}
+    assert {"var(--series-0)", "var(--series-1)", "var(--soft)", "var(--rule)"} <= colours
+    assert not [colour for colour in colours if colour.startswith("#")]
+    ids = [tag["id"] for _, tag in reader.tags if "id" in tag]
+    assert len(ids) == len(set(ids))
+
+
+def test_without_matplotlib_the_page_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr("lorafold.commands.report.page.files.find_spec", lambda name: None)
+    sweep = sweep_of(tmp_path, grid())
+    assert written_figures(tmp_path, sweep) == {".svg": {}, ".png": {}}
+    reader = written(tmp_path, sweep)
+    assert len(reader.data["runs"]) == 12
+    assert "svg" not in {name for name, _ in reader.tags}
+    assert (tmp_path / "report.html").read_text().count("pip install &#x27;lorafold[report]&#x27;") == 3
 
 
 def test_fronts_of_the_runs(tmp_path):
@@ -107,11 +157,37 @@ def test_fronts_of_the_runs(tmp_path):
 
 
 def test_lines_join_runs_that_differ_in_one_setting(tmp_path):
-    drawn = by_name(sweep_of(tmp_path, grid()))
-    assert len(drawn["ranks"].charts[0]._lines(dict.fromkeys(range(12), (0, 0)))) == 2 * 3  # objectives and weights
-    (line, *others) = drawn["path"].charts[0]._lines({number: (number, 0) for number in range(12)})
-    assert len(others) == 2 * 2 - 1  # objectives and ranks
-    assert line.points == ((2, 0), (1, 0), (0, 0))  # in the order of the weights
+    sections = by_name(sweep_of(tmp_path, grid()))
+    assert len(sections["ranks"].charts[0].lines) == 2 * 3  # objectives and weights
+    line, *more = sections["path"].charts[0].lines
+    assert len(more) == 2 * 2 - 1  # objectives and ranks
+    assert line == [2, 1, 0]  # in the order of the weights
+
+
+def coordinates(svg, css_class):
+    """The points of the paths of a class, in pixels."""
+    paths = [path.get("d") for path in ET.parse(svg).iterfind(f".//{SVG}g[@class='{css_class}']/{SVG}path")]
+    return [[tuple(map(float, point)) for point in re.findall(r"([-\d.]+) ([-\d.]+)", path)] for path in paths]
+
+
+def test_lines_are_drawn_through_the_marks(tmp_path):
+    path = written_figures(tmp_path, sweep_of(tmp_path, grid()))[".svg"]["ranks"]
+    uses = ET.parse(path).iter(f"{SVG}use")
+    marks = {(float(use.get("x")), float(use.get("y"))) for use in uses if use.get("class") == "run"}
+    lines = coordinates(path, "line")
+    assert len(lines) == 3 * 2 * 3
+    assert {point for line in lines for point in line} <= marks
+
+
+@pytest.mark.parametrize(("name", "ranks"), [("size", (2, 4, 8)), ("path", (4,))])
+def test_the_border_of_a_front_is_a_staircase_below_its_runs(tmp_path, name, ranks):
+    runs = [metrics(rank=rank, weights=(share, 1 - share)) for rank in ranks for share in (0.3, 0.4, 0.5)]
+    path = written_figures(tmp_path, sweep_of(tmp_path, runs))[".svg"][name]
+    for corners in coordinates(path, "front"):
+        assert len(corners) == 5
+        for (x, y), corner, (next_x, next_y) in zip(corners[:-2:2], corners[1::2], corners[2::2], strict=True):
+            assert x < next_x and corner == ((next_x, y) if name == "size" else (x, next_y))
+            assert corner[1] == max(y, next_y)  # y counts downwards: the worse of both
 
 
 @pytest.mark.parametrize(
@@ -135,7 +211,7 @@ def test_where_a_run_is_between_two_adapters(tmp_path, weights, share):
 )
 def test_there_is_a_page_whatever_there_is(tmp_path, runs, empty):
     sweep = sweep_of(tmp_path, runs)
-    assert {name for name, figure in by_name(sweep).items() if not figure.charts} == empty
+    assert {name for name, section in by_name(sweep).items() if not section.charts} == empty
     assert len(written(tmp_path, sweep).data["runs"]) == len(runs)
 
 
@@ -159,15 +235,38 @@ def test_a_thousand_runs_stay_below_6_mb(tmp_path):
 def test_what_an_evaluator_counts_is_shown_to_the_last_digit(tmp_path):
     runs = [metrics(evaluation={"bytes": 1234567.0, "loss": 0.123456789})]
     sweep = sweep_of(tmp_path, runs)
-    (run,) = payload(sweep, figures(sweep), 0)["runs"]
+    (run,) = payload(sweep, sections(sweep), 0)["runs"]
     assert run["evaluation"] == [1234567, 0.12346]
 
 
 def test_marks_of_runs_that_agree_stay_visible(tmp_path):
-    chart = by_name(sweep_of(tmp_path, [metrics(objective=name) for name in "abcdefg"]))["size"].charts[0]
-    radii = [shape.radius for shape in chart.picture(600).shapes if isinstance(shape, Mark)]
-    assert radii[0] > radii[1] > radii[2] == radii[-1] > 1.5
-    assert len(radii) == 7
+    sweep = sweep_of(tmp_path, [metrics(objective=name) for name in "abcdefg"])
+    axes = draw(sweep, None)["size"].layouts["wide"].axes[0]
+    marks = [line for line in axes.lines if line.get_gid().startswith("runs")]
+    sizes = [line.get_markersize() for line in sorted(marks, key=lambda line: line.get_zorder())]
+    assert sizes[0] > sizes[1] > sizes[2] == sizes[-1] > 3
+    assert len(sizes) == 7
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(0.0, -0.0), (1e-300, 1e99), (-1e99, 1e99), (-1e308, 0.5), (0.3, 0.30000001), (1e-300,)],
+    ids=str,
+)
+def test_every_number_of_an_evaluator_can_be_drawn(tmp_path, values):
+    runs = [metrics(rank=4 + index, evaluation={"loss": value}) for index, value in enumerate(values)]
+    page = draw_section(by_name(sweep_of(tmp_path, runs))["evaluation"]).in_page()
+    assert page.count('data-run="') == 2 * sum(abs(value) < 1e100 for value in values)  # in both layouts
+
+
+def test_ticks_of_ranks_keep_apart(tmp_path):
+    drawing = draw(sweep_of(tmp_path, [metrics(rank=rank) for rank in range(1, 65)]), None)["ranks"]
+    for figure in drawing.layouts.values():
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+            assert len(boxes) > 3
+            assert all(box.x1 < after.x0 for box, after in pairwise(boxes))
 
 
 def test_every_script_is_in_the_page_and_writes_text_only():
@@ -180,7 +279,7 @@ def test_every_script_is_in_the_page_and_writes_text_only():
 
 def test_the_colours_of_the_files_are_those_of_the_page():
     page = (document._PAGES / "script" / "colour.js").read_text()
-    assert str(list(heat.MAKO)).replace("'", '"') in page
+    assert str(list(inks.MAKO)).replace("'", '"') in page
     style = (document._PAGES / "page.css").read_text()
-    for inks in (LIGHT, DARK):
-        assert all(f"--{role}: {inks[role]};" in style for role in ("ink", "soft", "rule"))
+    for colours in (inks.LIGHT, inks.DARK):
+        assert all(f"--{role}: {colours[role]};" in style for role in ("ink", "soft", "rule"))

@@ -5,7 +5,7 @@ const runOf = (mark) => Number(mark.dataset.run);
 
 function markChosen() {
   for (const mark of marks) mark.classList.toggle("chosen", runOf(mark) === state.run);
-  for (const mark of marks) if (runOf(mark) === state.run) mark.parentNode.append(mark); // on top of the others
+  for (const mark of marks) if (runOf(mark) === state.run) mark.closest(".chart").append(mark); // on top
 }
 
 function fade() {

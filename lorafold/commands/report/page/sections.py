@@ -1,4 +1,4 @@
-"""The figures of a sweep: what each shows, and out of which charts it is made."""
+"""The sections of the page with charts: what each shows, and how to read it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from itertools import combinations
 from math import fsum
 from typing import Any
 
-from lorafold.commands.report.page.charts import Chart
+from lorafold.commands.report.page.chart import Chart
 from lorafold.commands.report.page.encoding import Encoding
 from lorafold.commands.report.sweep import Sweep, SweepRun
 from lorafold.commands.report.sweep.finished_run import SIDES, Values
 from lorafold.commands.report.sweep.untrusted import numbers
-from lorafold.pages.drawing import Picture, side_by_side, stacked
 
-_FILE_WIDTH = 460  # pixels of a chart in a file
 _SIZE = "parameters of the merged adapter →"
 _EVALUATED = 3  # numbers of an evaluator with a chart
 _PAIRS = 3  # of adapters, in the figure of φ against φ
 
 
 @dataclass(frozen=True)
-class Figure:
+class Section:
     """Charts that belong together, with one legend.
 
     Args:
@@ -41,19 +39,14 @@ class Figure:
     charts: tuple[Chart, ...]
     nothing: str
 
-    def picture(self) -> Picture:
-        """All charts in a row, and the legend below."""
-        row = side_by_side([chart.picture(_FILE_WIDTH) for chart in self.charts], 32)
-        return stacked([row, self.charts[0].encoding.legend(row.width)], 20)
-
     @property
     def best(self) -> set[int]:
         """The runs on a front of one of the charts."""
-        return {number for chart in self.charts for number in chart.best}
+        return {number for chart in self.charts for number in chart.front}
 
 
-def figures(sweep: Sweep) -> tuple[Figure, ...]:
-    """All figures of a sweep."""
+def sections(sweep: Sweep) -> tuple[Section, ...]:
+    """All sections with charts about a sweep."""
     return (_size(sweep), _path(sweep), _ranks(sweep), *_evaluation(sweep))
 
 
@@ -81,9 +74,9 @@ def weight_share(run: SweepRun) -> float | None:
     return given[0] / total if len(given) == 2 and given[0] is not None and total else None
 
 
-def _size(sweep: Sweep) -> Figure:
+def _size(sweep: Sweep) -> Section:
     encoding = Encoding(sweep, "rank")
-    shared: dict[str, Any] = {"encoding": encoding, "front": True, "amounts": True}
+    shared: dict[str, Any] = {"encoding": encoding, "smallest_x": True, "logarithmic": True}
     charts = (
         Chart(_parameters, lambda run: run.numbers.worst_kept, (_SIZE, "↑ kept, worst adapter"), **shared),
         Chart(_parameters, lambda run: run.numbers.mean_kept, (_SIZE, "↑ kept, mean over the adapters"), **shared),
@@ -93,10 +86,10 @@ def _size(sweep: Sweep) -> Figure:
         "modules; the worst adapter is the one that lost most. On the dashed line are the runs that no other run beats "
         "in both size and kept energy."
     )
-    return Figure("size", "Size", "Size against kept energy", how, _drawable(charts), "No run has both numbers.")
+    return Section("size", "Size", "Size against kept energy", how, _drawable(charts), "No run has both numbers.")
 
 
-def _path(sweep: Sweep) -> Figure:
+def _path(sweep: Sweep) -> Section:
     encoding = Encoding(sweep, "weights")
     names = input_names(sweep)
     charts = tuple(
@@ -111,7 +104,7 @@ def _path(sweep: Sweep) -> Figure:
     )
     nothing = "No run has φ to two adapters."
     more = f" Of {len(names)} adapters, the first three pairs." if len(names) > _PAIRS else ""
-    return Figure(
+    return Section(
         "path",
         "φ against φ",
         "φ to one adapter against φ to the other",
@@ -128,13 +121,13 @@ def _phi_against_phi(encoding: Encoding, side: str, pair: tuple[int, int], names
         lambda run: _at(run.numbers.phi_of(side), second),
         (f"φ {side} to {names[first]} →", f"↑ φ {side} to {names[second]}"),
         encoding,
-        front=False,
+        smallest_x=False,
         order=weight_share,
     )
 
 
-def _ranks(sweep: Sweep) -> Figure:
-    shared: dict[str, Any] = {"encoding": Encoding(sweep, "rank"), "order": _rank, "ranks": True}
+def _ranks(sweep: Sweep) -> Section:
+    shared: dict[str, Any] = {"encoding": Encoding(sweep, "rank"), "order": _rank, "logarithmic": True}
     charts = (
         Chart(_rank, lambda run: run.numbers.error, ("rank →", "reconstruction error ↓"), **shared),
         Chart(_rank, lambda run: run.numbers.worst_kept, ("rank →", "↑ kept, worst adapter"), **shared),
@@ -146,19 +139,19 @@ def _ranks(sweep: Sweep) -> Figure:
         "the merged update to the weighted sum M of the updates, mean over the modules."
     )
     nothing = "All runs have the same rank." if sweep.runs else "There is no finished run."
-    return Figure("ranks", "Ranks", "Rank curves", how, _drawable(charts) if several else (), nothing)
+    return Section("ranks", "Ranks", "Rank curves", how, _drawable(charts) if several else (), nothing)
 
 
-def _evaluation(sweep: Sweep) -> list[Figure]:
+def _evaluation(sweep: Sweep) -> list[Section]:
     """What the user's own evaluator returned; whether more of it is better is not known."""
     names = evaluation_names(sweep)[:_EVALUATED]
     charts = [_size_and(name, Encoding(sweep, "rank")) for name in names]
     how = "What the evaluator of these runs returned for each merged adapter, against its size."
-    return [Figure("evaluation", "Evaluation", "Evaluation", how, _drawable(charts), "")] if charts else []
+    return [Section("evaluation", "Evaluation", "Evaluation", how, _drawable(charts), "")] if charts else []
 
 
 def _size_and(name: str, encoding: Encoding) -> Chart:
-    return Chart(_parameters, lambda run: run.evaluation.get(name), (_SIZE, name), encoding, amounts=True)
+    return Chart(_parameters, lambda run: run.evaluation.get(name), (_SIZE, name), encoding, logarithmic=True)
 
 
 def _drawable(charts: Sequence[Chart]) -> tuple[Chart, ...]:
