@@ -3,13 +3,15 @@
     python tests/benchmarks/mutation.py --map                    # once: which test executes which line (a whole run)
     python tests/benchmarks/mutation.py --count 200              # 200 changes, spread in proportion to lines
     python tests/benchmarks/mutation.py --count 60 --paths solvers,merge
+    python tests/benchmarks/mutation.py --count 60 --skip pages/drawing
     python tests/benchmarks/mutation.py --map tests/test_new.py  # learn of new tests, then try the survivors again:
     python tests/benchmarks/mutation.py --count 200 --again
 
 Changes are made in a copy of the checkout under --home, so that the checkout may be edited meanwhile (`--map` copies it
 again). One process, at the lowest priority, forks for each change and runs the tests that execute the changed line: the
-file that mirrors it first, the fastest first, at most --tests of them, until one fails. A line that only an import
-executes counts as executed by what executes the rest of its file, or by what executes files that import it.
+file that mirrors it first, then the folder, the fastest first, at most --tests of them, until one fails; and those that
+are named after the file, as they read it. A line that only an import executes counts as executed by what executes the
+rest of its file, or by what executes files that import it.
 
 Needs the extra `benchmark` (coverage). On two idle cores a map takes some ten minutes and a change some five seconds.
 Every answer is kept in results.jsonl as it comes: stopped and started again, the command goes on where it was.
@@ -50,20 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         copy.refresh()
         Map(copy).measure(options.map)
         return
-    chosen = sample(copy, options.seed, options.count, options.paths)
+    chosen = sample(copy, options.seed, options.count, options.paths, options.skip)
     answers = _answers(copy, chosen, options)
     (copy.home / "results.json").write_text(json.dumps(answers, indent=1))
     print(table(answers))
 
 
-def sample(copy: Copy, seed: int, count: int, paths: Sequence[str]) -> list[Mutant]:
+def sample(copy: Copy, seed: int, count: int, paths: Sequence[str], skip: Sequence[str] = ()) -> list[Mutant]:
     """`count` lines at random of all that can be changed, and one change of each; a larger sample extends a smaller."""
     lines: dict[tuple[str, int], list[Mutant]] = defaultdict(list)
-    sources = {file: (copy.folder / file).read_bytes() for file in copy.sources()}
+    files = (file for file in copy.sources() if not paths or any(path in file for path in paths))
+    sources = {file: (copy.folder / file).read_bytes() for file in files if not any(path in file for path in skip)}
     for file, source in sources.items():
-        if not paths or any(path in file for path in paths):
-            for mutant in mutants(file, source):
-                lines[file, mutant.line].append(mutant)
+        for mutant in mutants(file, source):
+            lines[file, mutant.line].append(mutant)
     order = sorted(lines)
     random.Random(seed).shuffle(order)
     drawn = (_one_of(lines[line], sources[line[0]], random.Random(f"{seed} {line}")) for line in order)
@@ -105,6 +107,8 @@ def _tried(copy: Copy, cases: Map, mutant: Mutant, most: int) -> dict[str, Any]:
     """What the tests say of one change."""
     covering = _covering(copy, cases, mutant)
     tests = covering[:most]
+    name = mutant.file.partition("/")[2]
+    tests += [case for case in cases.seconds if covering and case.endswith(f"[{name}]")]  # cases that read the file
     entry = {"mutant": mutant.label, "area": area(mutant.file), "covering": len(covering), "tests": len(tests)}
     if not tests:
         return {**entry, "answer": "not covered", "seconds": 0.0}
@@ -138,7 +142,11 @@ def _fastest_first(names: Iterable[str], file: str, cases: Map) -> list[str]:
     functions: dict[str, list[str]] = defaultdict(list)
     for case in sorted(names, key=cases.seconds.__getitem__):
         functions[case.partition("[")[0]].append(case)
-    ranked = sorted(functions.values(), key=lambda them: (not _mirrors(file, them[0]), cases.seconds[them[0]]))
+    folder = PurePosixPath(file).parent.name
+    ranked = sorted(
+        functions.values(),
+        key=lambda them: (not _mirrors(file, them[0]), _folder(them[0]) != folder, cases.seconds[them[0]]),
+    )
     return [them[turn] for turn in range(max(map(len, ranked), default=0)) for them in ranked if turn < len(them)]
 
 
@@ -193,9 +201,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--map", nargs="*", metavar="TEST", help="run these test files under coverage; all without any")
     parser.add_argument("--count", type=int, default=200, help="of changes (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (default 0)")
-    parser.add_argument(
-        "--paths", type=lambda text: text.split(","), default=[], help="parts of file names, with commas"
-    )
+    for option, chosen in (("--paths", "files of these"), ("--skip", "none of these")):
+        words = f"{chosen} parts of file names, with commas"
+        parser.add_argument(option, type=lambda text: text.split(","), default=[], help=words)
     parser.add_argument("--tests", type=int, default=150, help="cases for each change at most (default 150)")
     parser.add_argument("--again", action="store_true", help="try once more what was not noticed")
     return parser
