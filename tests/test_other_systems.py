@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -114,6 +115,16 @@ def test_the_peak_of_memory_on_windows(monkeypatch):
     assert peak_memory.peak_rss_mb() == 300
     monkeypatch.setattr(Kernel.K32GetProcessMemoryInfo, "answer", 0)
     assert peak_memory.peak_rss_mb() is None
+
+
+def test_the_peak_of_memory_on_unix(monkeypatch):
+    """Linux counts in KiB, macOS in bytes."""
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=3 * 2**20))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert peak_memory.peak_rss_mb() == 3072
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert peak_memory.peak_rss_mb() == 3
 
 
 @pytest.mark.parametrize(

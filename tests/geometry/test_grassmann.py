@@ -6,6 +6,7 @@ Tangent vectors stay inside the injectivity radius pi/2, and subspaces are compa
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import geoopt
@@ -230,6 +231,27 @@ def test_exact_transport_is_an_isometry_that_of_projection_a_contraction(haar, t
         assert_close(ratio, torch.ones_like(ratio), 1e-14)
     else:
         assert (ratio < 1).all()
+
+
+@pytest.mark.parametrize("make", PLAIN)
+def test_a_manifold_that_calls_its_steps_reversible_comes_back(haar, tangent, make):
+    manifold, x = make(), haar(20, 4)
+    y, moved = manifold.retr_transp(x, v := tangent(x, 0.5), v)
+    back = manifold.retr(y, -moved)
+    gap = (back @ back.mT - x @ x.mT).abs().max()
+    assert (gap < 1e-12) == manifold.reversible
+
+
+@pytest.mark.parametrize("make", PLAIN)
+def test_the_checks_let_rounding_pass_and_nothing_else(haar, tangent, make):
+    """Of float32, by default: 1e-5."""
+    manifold, x = make(), haar(20, 4)
+    u = tangent(x, 1.0)
+    for error, ok in ((0.9e-5, True), (1.1e-5, False)):
+        stretched = torch.cat([x[:, :1] * math.sqrt(1 + error), x[:, 1:]], 1)
+        assert manifold.check_point_on_manifold(stretched) is ok
+        tilted = u + error * x[:, :1] @ torch.eye(4, dtype=x.dtype)[:1]
+        assert manifold.check_vector_on_tangent(x, tilted) is ok
 
 
 @pytest.mark.parametrize("make", PLAIN)

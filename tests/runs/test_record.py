@@ -59,4 +59,5 @@ def test_a_checkout_is_clean_until_a_file_differs(tmp_path):
     assert len(clean["sha"]) == 40 and clean["dirty"] is False
     (tmp_path / "a").write_text("2")
     assert _git(tmp_path) == {**clean, "dirty": True}
-    assert _git(tmp_path / "installed") is None
+    (tmp_path / "installed").mkdir()
+    assert _git(tmp_path / "installed") is None  # what lies in a checkout need not be part of it

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,6 +43,28 @@ def test_a_run_is_in_mlflow_with_its_settings_and_figures(tmp_path):
     assert logged["rank"] == "3" and logged["objective.name"] == "chordal"
     value = float(logged["summary.reconstruction_error"].split()[1])
     assert value == pytest.approx(metrics["summary"]["reconstruction_error"])
+
+
+def test_what_mlflow_is_told(monkeypatch):
+    """Single values by their paths, texts cut to what it takes, figures as numbers; a list of files is no setting."""
+    told = []
+    stand_in = SimpleNamespace(
+        set_experiment=lambda name: told.append(name),
+        start_run=lambda run_name: nullcontext(told.append(run_name)),
+        log_params=lambda params: told.append(params),
+        log_metrics=lambda figures: told.append(figures),
+    )
+    monkeypatch.setitem(sys.modules, "mlflow", stand_in)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:/runs")
+    config = {"adapters": ["a" * 600, "b"], "weights": [0.7, 0.3], "solver": {"name": "x", "tol": None}}
+    summary = {"seconds": 2, "scale": {"a": 1.5, "b": None}, "name": "merge", "converged": True}
+    find_tracker("mlflow")("rank=3", {"config": config, "summary": summary})
+    find_tracker("mlflow")("rank=3", {"config": {}, "summary": {}, "evaluation": {"judge": [0.5]}})
+    assert told[:3] == ["lorafold", "rank=3", {
+        "adapters": str(config["adapters"])[:500],
+        **{"weights.1": "0.7", "weights.2": "0.3", "solver.name": "x", "solver.tol": "None"},
+    }]  # fmt: skip
+    assert (told[3], told[-1]) == ({"summary.seconds": 2.0, "summary.scale.a": 1.5}, {"evaluation.judge.1": 0.5})
 
 
 @pytest.mark.parametrize(("overrides", "name"), [(["rank=3", "seed=1"], "rank=3 seed=1"), ([], "run")])

@@ -174,3 +174,13 @@ def test_newton_steps_from_afar_are_few(distance):
     bases = Bases(Source(5).haar(4, 12, 12), Source(6).haar(4, 10, 10))
     last, steps = descend(F, bases, 1e-9, 60)
     assert bool((last.gradient_norm <= 1e-9).all()) and int(steps.max()) <= 40 and int(steps.sum()) <= 110
+
+
+def test_newton_steps_are_the_same_for_an_objective_of_another_size():
+    """So is the first radius."""
+    bases = Bases(Source(5).haar(4, 12, 12), Source(6).haar(4, 10, 10))
+    paths = []
+    for size in (1.0, 4096.0):
+        F = objective(problem(), 3, distance="geodesic", subspace_weight=size, reconstruction_weight=size)
+        paths.append(descend(F, bases, 0.0, 2)[0].left)
+    torch.testing.assert_close(*paths, rtol=0, atol=1e-6)

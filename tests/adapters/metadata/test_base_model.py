@@ -37,6 +37,8 @@ def one(name: str = "x", width: int = 8) -> dict[str, Module]:
         ("transformer.transformer_blocks.3.attn.add_q_proj", 3072, FLUX),
         ("transformer.transformer_blocks.3.attn.add_q_proj", 1536, SD3),
         ("lora_unet_joint_blocks_3_x_block_attn_qkv", 2432, SD3),
+        *((f"lora_unet_single_blocks_3_linear{1 + (n > 3072)}", n, FLUX) for n in (3072, 12288, 15360)),
+        *((f"lora_unet_double_blocks_3_img_mlp_{2 * (n > 3072)}", n, FLUX) for n in (3072, 12288)),
         ("diffusion_model.blocks.3.self_attn.q", 5120, WAN),
         ("lora_unet_blocks_3_cross_attn_k", 5120, WAN),
         ("transformer.blocks.3.attn1.to_q", 1536, WAN),
@@ -56,6 +58,7 @@ def test_layers_tell(name, width, family):
         ("transformer.h.0.attn.c_attn", "a GPT-2-like language model of width 4096"),
         ("encoder.block.0.layer.0.SelfAttention.q", "a T5-like model of width 4096"),
         ("lora_unet_double_blocks_19_img_attn_qkv", "HunyuanVideo"),
+        ("lora_unet_double_blocks_3_img_attn_qkv", "Flux 2"),
         ("lora_unet_down_blocks_0_resnets_0_conv1", "a U-Net of Stable Diffusion"),
         ("features.0", None),
     ],
@@ -63,6 +66,14 @@ def test_layers_tell(name, width, family):
 def test_other_models_are_described(name, words):
     found = base_model(Adapter("peft", one(name, 4096)))
     assert (found.name, found.family) == (words, None) if words else found is None
+
+
+@pytest.mark.parametrize("width", [3072, 12288, 15360])
+@pytest.mark.parametrize(
+    "name", ["lora_unet_single_blocks_38_linear1", "transformer.single_transformer_blocks.39.attn.to_q"]
+)
+def test_more_blocks_than_flux_has_are_another_models(name, width):
+    assert base_model(Adapter("kohya", one(name, width))).name.startswith("HunyuanVideo")
 
 
 @pytest.mark.parametrize(

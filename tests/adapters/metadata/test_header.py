@@ -197,3 +197,18 @@ def test_a_setting_that_is_a_mapping_without_a_name_is_kept_whole() -> None:
 def test_another_format_with_kohyas_entries_states_the_ranks_of_its_layers() -> None:
     merged = merged_metadata([FIRST], [1.0], [4, 4], [2.0, 2.0], "diffusers")
     assert (merged["ss_network_dim"], merged["ss_network_alpha"]) == ("4", "4")
+
+
+@pytest.mark.parametrize(
+    ("version", "module"),
+    [
+        ("sd_v1", "networks.lora"),
+        ("sdxl_base_v1-0", "networks.lora"),
+        ("flux1", "networks.lora_flux"),
+        ("wan", "networks.lora_wan"),
+    ],
+)
+def test_the_module_of_sd_scripts_is_that_of_the_base_model(version: str, module: str) -> None:
+    """Whichever of the inputs says what that is."""
+    inputs = [adapter("a"), adapter("b", ss_base_model_version=version)]
+    assert merged_metadata(inputs, [1, 1], [4])["ss_network_module"] == module

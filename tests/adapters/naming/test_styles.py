@@ -36,6 +36,8 @@ def test_a_name_is_one_layer_and_back(architecture: str, style: str) -> None:
          ("text_encoder_2.encoder.block.23.layer.0.SelfAttention.o",)),
         ("lora_te2_encoder_block_0_layer_0_SelfAttention_o", "flux", "onetrainer",
          ("text_encoder_2.encoder.block.0.layer.0.SelfAttention.o",)),
+        ("transformer.transformer_blocks.3.attn.add_k_proj", "sd3", "diffusers",
+         ("transformer.transformer_blocks.3.attn.add_k_proj",)),
         ("text_encoders.t5xxl.transformer.encoder.block.0.layer.1.DenseReluDense.wo", "sd3", "comfyui",
          ("text_encoder_3.encoder.block.0.layer.1.DenseReluDense.wo",)),
     ],

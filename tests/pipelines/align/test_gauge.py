@@ -7,6 +7,7 @@ import torch
 
 from lorafold.core_space.balanced import Factors
 from lorafold.pipelines.align.gauge import _relative_gradient, general_gauge
+from lorafold.pipelines.align.newton import _sylvester
 from tests.builders import Source
 from tests.builders import one_thread as one_thread
 
@@ -33,3 +34,14 @@ def test_of_adapters_that_change_nothing_it_is_zero():
     nothing = factors(0, (0.0, 0.0))
     gauge = general_gauge(nothing, nothing)
     assert gauge.gradient.tolist() == [0, 0] and bool(gauge.converged.all()) and gauge.steps.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.5])
+def test_sylvesters_equation_is_solved(damping):
+    """The second factors have rank 2 of 3, which leaves a part of the equation without a solution, but for damping."""
+    source = Source(4)
+    up, down = ((X.mT @ X) for X in (source.normal(2, 7, 3), source.normal(2, 2, 3)))
+    solve, shift = _sylvester(up, down, torch.full((2,), damping, dtype=torch.float64))
+    right_side = source.normal(2, 3, 3)
+    found = solve(right_side)
+    torch.testing.assert_close(up @ found + found @ down + shift * found, right_side, rtol=0, atol=1e-10)

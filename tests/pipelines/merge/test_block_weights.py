@@ -248,3 +248,11 @@ def test_where_the_names_do_not_tell_the_length_does():
         found = lorafold.merge([adapter], weights=[1], block_weights=numbers, **EXACT).adapter
         delta = updates(found)["unet.mid_block.resnets.0.conv1"]
         assert relative(delta, 3 * updates(adapter)["unet.mid_block.resnets.0.conv1"]) < 1e-9
+
+
+@pytest.mark.parametrize(("version", "count"), [("sd_v1", 20), ("sdxl_base_v1-0", 17)])
+def test_metadata_tell_the_model_where_names_do_not(version, count):
+    adapter = random_adapter("diffusers", {"unet.mid_block.resnets.0.conv1": (6, 5)}, 2)
+    pair = [replace(adapter, metadata={"ss_base_model_version": version})] * 2
+    with pytest.raises(LorafoldError, match=f"{count} block weights are for"):
+        lorafold.merge(pair, block_weights=[1.0] * count)
