@@ -65,5 +65,5 @@ def test_no_cluster_is_a_mistake_in_one_line(ray, tmp_path):
         raise ConnectionError("a long story")
 
     ray.init = refuse
-    with pytest.raises(CompactHydraException, match="^no Ray cluster, or RAY_AUTH_MODE"):
+    with pytest.raises(CompactHydraException, match=r"^no Ray cluster, or RAY_AUTH_MODE"):
         launch(tmp_path, "auto")
