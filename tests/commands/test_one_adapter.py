@@ -142,6 +142,7 @@ def test_an_inspection_leaves_one_file_and_a_table_if_wanted(a, here, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "a.safetensors: kohya, Stable Diffusion 1" in lines[0]
     assert any(line.startswith("text encoder ") for line in lines)
+    assert lines[-1] == f"everything else: {here.folder}/inspect.json"
     assert max(len(line) for line in lines if "dnoun" not in line and str(here.base) not in line) <= 90
 
 

@@ -13,7 +13,7 @@ from lorafold.adapters import load, save
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.path import follow_path
 from lorafold.common.errors import LorafoldError
-from lorafold.runs.run import Run
+from lorafold.runs.run import DEMO_SAID, Run
 from tests.builders import changed, demo
 from tests.demo_pair import FEW
 from tests.oracles import relative, update, updates
@@ -68,9 +68,29 @@ def test_every_point_is_a_run_and_the_path_a_table(pair, tmp_path):
     assert (again["path"], again["weights"], again["rank"]) == (3, None, RANK)
 
 
-def test_alone_it_prints_a_table(pair, tmp_path, capsys):
-    follow_path(Run(tmp_path, tmp_path), MergeConfig(rank=2, solver="alternating", adapters=pair, path=2))
-    assert "phi left" in capsys.readouterr().out
+def test_alone_it_prints_a_table(tmp_path, capsys, monkeypatch):
+    """And says that nobody asked for these adapters."""
+
+    def stand_in(run, config):
+        t = config.weights[1]
+        phi = {"left": [1 - t, t], "right": [0.5, None]}
+        summary = {"phi": phi, "retained": [0.25, 1.0], "reconstruction_error": t / 3, "objective": 1.0}
+        return {"config": {}, "summary": {**summary, "converged": 2, "modules": 2}}
+
+    monkeypatch.setattr("lorafold.commands.merge.path.merge", stand_in)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    follow_path(Run(tmp_path / "run", tmp_path), MergeConfig(adapters="demo", path=3))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "──" not in line]
+    assert lines == [
+        DEMO_SAID.split(),
+        ["phi", "left", "phi", "right", "kept"],
+        ["t", "#1", "#2", "#1", "#2", "#1", "#2", "error"],
+        ["0.000", "1.000", "0.000", "0.500", "-", "0.250", "1.000", "0.000"],
+        ["0.500", "0.500", "0.500", "0.500", "-", "0.250", "1.000", "0.167"],
+        ["1.000", "0.000", "1.000", "0.500", "-", "0.250", "1.000", "0.333"],
+        ["merged", "adapters:", "run/t*"],
+    ]
 
 
 @pytest.mark.parametrize(

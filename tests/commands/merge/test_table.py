@@ -205,3 +205,12 @@ def test_a_scale_that_was_not_given_is_told(settings, scale, said):
     content["config"] |= settings
     content["summary"]["scale"] = scale
     assert [line for line in shown(content, 120) if line.startswith("scale")] == said
+
+
+@pytest.mark.parametrize(
+    ("count", "header", "kept"), [(3, "#1   #2   #3", "0.50 0.50 0.50"), (4, "range", "0.50-0.50")]
+)
+def test_up_to_three_adapters_have_a_column_each(count, header, kept):
+    lines = shown(metrics([module("layer.0.a", phi=(0.5,) * count, kept=(0.5,) * count)], count))
+    assert any(header in line for line in lines[:4])
+    assert kept in next(line for line in lines if line.startswith("layer 0"))

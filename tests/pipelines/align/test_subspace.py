@@ -52,6 +52,15 @@ def test_the_change_and_the_distances_of_subspace_mode():
         assert found["raised"] == 2
 
 
+def test_a_module_without_subspaces_has_no_part_in_the_mean_of_phi():
+    metrics = lorafold.align(CASES["first zero"](), mode="subspace").metrics()
+    (total,), found = metrics["summary"]["pairs"], [module["pairs"][0]["phi"] for module in metrics["modules"]]
+    for side in ("left", "right"):
+        known = [phi[side] for phi in found if phi[side] is not None]
+        assert len(known) == len(found) - 1
+        assert total["phi"][side] == pytest.approx(sum(known) / len(known))
+
+
 def test_phi_is_what_compare_says_before_and_after():
     inputs = list(demo())
     result = lorafold.align(inputs, mode="subspace")

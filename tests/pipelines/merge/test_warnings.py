@@ -121,6 +121,10 @@ def test_one_adapter_twice(caplog, tmp_path):
         one, lambda m: replace(m, up=m.up.index_put((torch.tensor(0), torch.tensor(0)), torch.tensor(9.0).double()))
     )
     lorafold.merge([one, near])
+    first = next(iter(one.modules))
+    lorafold.merge([one, replace(one, modules={**one.modules, first: near.modules[first]})])
+    added = replace(one, deltas={"d": torch.ones(2), "e": torch.ones(2)})
+    lorafold.merge([added, replace(added, deltas={"d": torch.ones(2), "e": torch.zeros(2)})])
     lorafold.merge([one, changed(one, lambda m: replace(m, scale=2.0))])
     lorafold.merge([one, replace(one, deltas={"d": torch.ones(2)})])
     assert not caplog.messages
