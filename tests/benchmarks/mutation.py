@@ -9,9 +9,9 @@
 
 Changes are made in a copy of the checkout under --home, so that the checkout may be edited meanwhile (`--map` copies it
 again). One process, at the lowest priority, forks for each change and runs the tests that execute the changed line: the
-file that mirrors it first, then the folder, the fastest first, at most --tests of them, until one fails; and those that
-are named after the file, as they read it. A line that only an import executes counts as executed by what executes the
-rest of its file, or by what executes files that import it.
+file that mirrors it first, then the folder, the fastest first, at most --tests of them and --seconds, until one fails;
+and those that are named after the file, as they read it. A line that only an import executes counts as executed by what
+executes the rest of its file, or by what executes files that import it.
 
 Needs the extra `benchmark` (coverage). On two idle cores a map takes some ten minutes and a change some five seconds.
 Every answer is kept in results.jsonl as it comes: stopped and started again, the command goes on where it was.
@@ -29,7 +29,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path, PurePosixPath
 from time import perf_counter
 from typing import Any
@@ -93,7 +93,7 @@ def _answers(copy: Copy, chosen: Sequence[Mutant], options: argparse.Namespace) 
         for position, mutant in enumerate(chosen):
             entry = known.get(mutant.label)
             if entry is None or (options.again and entry["answer"] != "killed"):
-                entry = known[mutant.label] = _tried(copy, cases, mutant, options.tests)
+                entry = known[mutant.label] = _tried(copy, cases, mutant, options.tests, options.seconds)
                 lines.write(json.dumps(entry) + "\n")
                 lines.flush()
                 print(
@@ -103,10 +103,11 @@ def _answers(copy: Copy, chosen: Sequence[Mutant], options: argparse.Namespace) 
     return [known[mutant.label] for mutant in chosen]
 
 
-def _tried(copy: Copy, cases: Map, mutant: Mutant, most: int) -> dict[str, Any]:
+def _tried(copy: Copy, cases: Map, mutant: Mutant, most: int, seconds: float) -> dict[str, Any]:
     """What the tests say of one change."""
     covering = _covering(copy, cases, mutant)
-    tests = covering[:most]
+    ends = accumulate(cases.seconds[case] for case in covering[:most])
+    tests = [case for case, end in zip(covering, ends, strict=False) if end <= seconds] or covering[:1]
     name = mutant.file.partition("/")[2]
     tests += [case for case in cases.seconds if covering and case.endswith(f"[{name}]")]  # cases that read the file
     entry = {"mutant": mutant.label, "area": area(mutant.file), "covering": len(covering), "tests": len(tests)}
@@ -205,6 +206,7 @@ def _parser() -> argparse.ArgumentParser:
         words = f"{chosen} parts of file names, with commas"
         parser.add_argument(option, type=lambda text: text.split(","), default=[], help=words)
     parser.add_argument("--tests", type=int, default=150, help="cases for each change at most (default 150)")
+    parser.add_argument("--seconds", type=float, default=60, help="that these take at most, as in the map (default 60)")
     parser.add_argument("--again", action="store_true", help="try once more what was not noticed")
     return parser
 
