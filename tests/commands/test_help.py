@@ -10,7 +10,7 @@ import pytest
 
 from lorafold.adapters import FORMATS
 from lorafold.commands import COMMANDS
-from lorafold.commands.help import help_text
+from lorafold.commands.help import Help, help_text
 from lorafold.common.options import choices
 from lorafold.geometry import DISTANCES
 from lorafold.pipelines.compare.settings import CompareSettings
@@ -38,6 +38,11 @@ def test_it_fits_a_terminal_and_is_plain(name):
     text = text_of(name)
     assert max(map(len, text.splitlines())) <= 80
     assert text.isascii() and text.endswith("\n\nSettings\n$CONFIG\n") and text.count("$") == 1
+
+
+def test_lines_are_as_long_as_they_may_be():
+    line = f"lorafold x: {'a' * 30} {'b' * 37}"
+    assert help_text("x", ConvertSettings, Help(f"{'a' * 30} {'b' * 37} c", ())).splitlines()[:2] == [line, "c"]
 
 
 @EVERY
