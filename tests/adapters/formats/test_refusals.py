@@ -193,6 +193,7 @@ CONFIG = [
     ("alpha NaN", {"lora_alpha": float("nan")}, "lora_alpha", "nan, expected a finite number", "Correct"),
     ("pattern a list", {"rank_pattern": [1]}, "rank_pattern", "[1], expected a JSON object", "Correct"),
     ("pattern value", {"rank_pattern": {"q": 1.5}}, "rank_pattern['q']", "1.5, expected a positive integer", "Correct"),
+    ("pattern too slow", {"rank_pattern": {"(.*)*(.*)*x": 2}}, "rank_pattern", "could take forever", "need no * and +"),
     ("pattern no regex", {"alpha_pattern": {"(": 2}}, "alpha_pattern", "not a regular expression", "Correct"),
 ]
 
