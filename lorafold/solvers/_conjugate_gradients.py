@@ -76,8 +76,8 @@ def newton_step(model: Model, scale: Tensor, radius: Tensor, most: int) -> Step:
 
 
 def _to_edge(moved: Tensor, crossed: Tensor, length: Tensor, radius: Tensor) -> Tensor:
-    """t >= 0 with ‖s + t d‖ = radius."""
-    room = (radius.square() - moved).clamp_min(0)
+    """t >= 0 with ‖s + t d‖ = radius, s being inside."""
+    room = radius.square() - moved
     return ((crossed.square() + length * room).sqrt() - crossed) / length.clamp_min(torch.finfo(length.dtype).tiny)
 
 
