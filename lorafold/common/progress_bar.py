@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lorafold.common.stages import Progress, Stage
+from lorafold.common.stages import Progress
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def progress_bar(wanted: bool = True) -> Iterator[Progress | None]:
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("reading", total=None)
 
-        def show(stage: Stage, count: int, total: int) -> None:
+        def show(stage: str, count: int, total: int) -> None:
             bar.update(task, description=stage, total=total, completed=count)
 
         yield show
@@ -39,5 +39,5 @@ def listening(progress: Progress | bool | None) -> Iterator[Progress]:
         yield progress or _unheard
 
 
-def _unheard(stage: Stage, count: int, total: int) -> None:
+def _unheard(stage: str, count: int, total: int) -> None:
     """Where no one asked."""

@@ -14,5 +14,13 @@ class Stage(StrEnum):
     OTHER_RANK = "ranking"  # which rank would keep an adapter that vanishes at this one
 
 
-# Called as progress(stage, modules through it, modules in all), from the beginning of a stage, 0, to its end.
-Progress = Callable[[Stage, int, int], None]
+class Learning(StrEnum):
+    """What goes on in a distillation, likewise."""
+
+    TARGETS = "running"  # the model with each adapter on its inputs
+    STEPS = "learning"
+
+
+# Called as progress(stage, modules through it, modules in all), from the beginning of a stage, 0, to its end. What
+# learns counts steps, and has its loss behind the word.
+Progress = Callable[[str, int, int], None]

@@ -1,0 +1,1 @@
+"""`lorafold.distill`: settings, pipeline, the student and what it learns from."""

@@ -1,0 +1,94 @@
+"""The hidden states that a model of transformers makes of token ids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorafold.pipelines.distill.features import Features
+
+LAYERS = ("last", "all", "pooled")
+
+
+@dataclass(frozen=True)
+class HiddenStates:
+    """A model, and inputs of one adapter as token ids.
+
+    Args:
+        model: of transformers, or any that returns hidden states (s, t, h) first.
+        examples: of each input its tensors (tokens,) by name; `input_ids` at the least.
+        layers: "last": the last hidden states; "all": those of every layer; "pooled": the mean of the last ones over
+            the tokens.
+        dtype: of the forward passes where it is not the model's own.
+    """
+
+    model: Any
+    examples: Sequence[Mapping[str, Tensor]]
+    layers: str = "last"
+    dtype: torch.dtype | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self.examples)
+
+    @property
+    def hash(self) -> str:
+        digest = hashlib.sha256()
+        for example in self.examples:
+            digest.update(json.dumps(example["input_ids"].tolist()).encode())
+        return digest.hexdigest()
+
+    def __call__(self, index: Sequence[int]) -> Features:
+        device = next(self.model.parameters()).device
+        batch = _padded([self.examples[i] for i in index], device)
+        with _autocast(device, self.dtype):
+            states = _states(self.model, batch, self.layers == "all")
+        mask = batch["attention_mask"]
+        if self.layers == "pooled":
+            states, mask = tuple(_mean(state, mask) for state in states), mask[:, :1]
+        return Features(tuple(state.float() for state in states), mask)
+
+
+def unpadded(batch: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Every input of a batch for itself, without padding."""
+    mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool().cpu()
+    return [
+        {name: values[row].cpu()[kept] for name, values in batch.items() if values.shape == mask.shape}
+        for row, kept in enumerate(mask)
+    ]
+
+
+def _padded(examples: Sequence[Mapping[str, Tensor]], device: torch.device) -> dict[str, Tensor]:
+    """A batch on the device, zeros on the right."""
+    whole = [{"attention_mask": torch.ones_like(each["input_ids"]), **each} for each in examples]
+    return {
+        name: torch.nn.utils.rnn.pad_sequence([each[name] for each in whole], batch_first=True).to(device)
+        for name in whole[0]
+    }
+
+
+def _states(model: Any, batch: Mapping[str, Tensor], every: bool) -> tuple[Tensor, ...]:
+    """Of the last layer, or of every one: of the model without its head, which costs much and says no more."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    body = getattr(inner, "base_model", inner)
+    if every:
+        return tuple(body(**batch, output_hidden_states=True).hidden_states[1:])
+    output = body(**batch)
+    return (output if isinstance(output, Tensor) else output[0],)
+
+
+def _mean(state: Tensor, mask: Tensor) -> Tensor:
+    """Over the tokens that count.  (s, 1, h)"""
+    weights = mask[..., None].to(state.dtype)
+    return (state * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
+
+
+def _autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

@@ -1,0 +1,78 @@
+"""The state of a distillation in a file, so that another process goes on where one was stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorafold.adapters import Adapter
+from lorafold.calibration.content_hash import content_hash
+from lorafold.common.errors import LorafoldError
+from lorafold.pipelines.distill.features import Probe
+from lorafold.pipelines.distill.settings import DistillSettings
+
+
+def state_key(settings: DistillSettings, adapters: Sequence[Adapter], probes: Sequence[Probe]) -> str:
+    """What must be the same for a state to be of use."""
+    told = {name: value for name, value in asdict(settings).items() if name != "save_every"}
+    parts = [json.dumps(told, sort_keys=True, default=str), *map(content_hash, adapters), *(p.hash for p in probes)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file for the state.
+
+    Args:
+        path: of the file.
+        every: steps after which it is written.
+        go_on: whether to begin with what is in it, if it is there.
+    """
+
+    path: Path
+    every: int
+    go_on: bool = False
+
+    def write(self, step: int, state: dict[str, Any], key: str) -> None:
+        """Write it where it is time; as a whole or not at all."""
+        if not self.every or step % self.every:
+            return
+        scratch = self.path.with_name(f"{self.path.name}.new")
+        torch.save({"key": key, **state}, scratch)
+        scratch.replace(self.path)
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """The state to go on with, if there is one.
+
+        Raises:
+            LorafoldError: it cannot be read, or is of a run with other settings or files.
+        """
+        if not (self.go_on and self.path.exists()):
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, weights_only=True)
+            found = state.pop("key")
+        except (OSError, RuntimeError, EOFError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+            raise LorafoldError(
+                f"no state of a distillation ({type(error).__name__})",
+                path=self.path,
+                remedy="Remove it, or leave out resume.",
+            ) from error
+        if found != key:
+            raise LorafoldError(
+                "the state of a run with other settings, adapters or inputs",
+                path=self.path,
+                remedy="Repeat the same command, or leave out resume.",
+            )
+        return state
+
+    def remove(self) -> None:
+        """Where it is no longer needed."""
+        self.path.unlink(missing_ok=True)
