@@ -2,7 +2,6 @@
 
 from lorafold.common.registry import import_siblings
 from lorafold.solvers._manifolds import MANIFOLDS as MANIFOLDS
-from lorafold.solvers._manifolds import manifold as manifold
 from lorafold.solvers._registry import SOLVERS as SOLVERS
 from lorafold.solvers._registry import solver as solver
 from lorafold.solvers._solution import Solution as Solution

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ class HiddenStates:
         mask = batch["attention_mask"]
         if self.layers == "pooled":
             states, mask = tuple(_mean(state, mask) for state in states), mask[:, :1]
-        return Features(tuple(state.float() for state in states), mask)
+        return Features(tuple(state.to(torch.promote_types(state.dtype, torch.float32)) for state in states), mask)
 
 
 def unpadded(batch: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -78,9 +79,10 @@ def _states(model: Any, batch: Mapping[str, Tensor], every: bool) -> tuple[Tenso
     """Of the last layer, or of every one: of the model without its head, which costs much and says no more."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     body = getattr(inner, "base_model", inner)
+    options = {"use_cache": False} if "use_cache" in signature(body.forward).parameters else {}
     if every:
-        return tuple(body(**batch, output_hidden_states=True).hidden_states[1:])
-    output = body(**batch)
+        return tuple(body(**batch, **options, output_hidden_states=True).hidden_states[1:])
+    output = body(**batch, **options)
     return (output if isinstance(output, Tensor) else output[0],)
 
 

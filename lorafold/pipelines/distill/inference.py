@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from lorafold.models.layers import modules_of
 
@@ -38,25 +40,15 @@ def still(model: Any, checkpointing: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _checkpointed(layers: list[nn.Module]) -> Iterator[None]:
-    """Models of transformers and diffusers have a switch; the layers of the former look at `training`, too."""
-    owners: list[Any] = [each for each in layers if hasattr(each, "gradient_checkpointing_enable")]
-    owners += [each for each in layers if hasattr(each, "enable_gradient_checkpointing")]
-    before = [each for each in layers if getattr(each, "gradient_checkpointing", None) is False]
+    """The switch that transformers and diffusers have; by hand, for theirs adds hooks that stay."""
+    switched: list[Any] = [each for each in layers if getattr(each, "gradient_checkpointing", None) is False]
+    function = partial(checkpoint, use_reentrant=False)
     try:
-        for owner in owners:
-            _switch(owner)
-        changed: list[Any] = [each for each in before if getattr(each, "gradient_checkpointing", False)]
-        for each in changed:
-            each.training = True  # of this module alone: the dropout inside stays off
+        for layer in switched:
+            layer.gradient_checkpointing, layer._gradient_checkpointing_func = True, function
+            layer.training = True  # of this module alone, which looks at it: the dropout inside stays off
         yield
     finally:
-        for each in before:
-            each.gradient_checkpointing = False  # type: ignore[assignment]
-            each.training = False
-
-
-def _switch(owner: Any) -> None:
-    if hasattr(owner, "enable_gradient_checkpointing"):
-        owner.enable_gradient_checkpointing()
-    else:
-        owner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        for layer in switched:
+            layer.gradient_checkpointing = False
+            del layer._gradient_checkpointing_func

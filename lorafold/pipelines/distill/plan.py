@@ -16,9 +16,9 @@ from lorafold.pipelines.distill.student import PARAMETRISATIONS
 from lorafold.pipelines.merge.plan import DTYPES
 
 _STARTS = ("auto", "default", "calibrated")
-# Radians of U and V and step, or that of every number of plain factors.
-_RATES = {"euclidean": 1e-3}
-_RATE = 0.1
+# Radians of every column of U and V and step, or that of every number of plain factors.
+_RATES = {"euclidean": 2e-3}
+_RATE = 0.06
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ class DistillSettings:
     held_back: float = setting(0.1, "share of each adapter's inputs that only measure the outcome", _COMPARED)
     max_tokens: int = setting(512, "longer inputs are cut", _COMPARED)
     manifold: str = setting(
-        "stiefel",
-        "of the subspaces of the updates U S V^T: stiefel, grassmann, grassmann_exact; euclidean: two plain factors, "
+        "grassmann",
+        "of the subspaces of the updates U S V^T: grassmann, grassmann_exact, stiefel; euclidean: two plain factors, "
         "moved by Adam",
         _LEARNS,
     )
@@ -54,7 +54,7 @@ class DistillSettings:
     learning_rate: Any = setting(
         None, "of U and V in radians, or of plain factors; null: what suits the manifold", _LEARNS
     )
-    core_rate: float = setting(0.003, "of S, whose norm is 1 at the start", _LEARNS)
+    core_rate: float = setting(0.005, "of S, whose norm is 1 at the start", _LEARNS)
     checkpointing: bool = setting(False, "true: compute the layers again for their gradients, for less memory", RUNS)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lorafold.adapters import Adapter, Module
-from lorafold.solvers import MANIFOLDS, manifold
+from lorafold.solvers import MANIFOLDS
 
 PARAMETRISATIONS = (*MANIFOLDS, "euclidean")
 Factors = dict[str, tuple[Tensor, Tensor]]
@@ -145,7 +145,9 @@ def _group(modules: Sequence[Module], parametrisation: str, device: torch.device
         return Plain(names, nn.Parameter((left * root).float()), nn.Parameter((right * root).float()))
     from geoopt import ManifoldParameter  # here, for it is slow to import
 
-    space = manifold(parametrisation)
+    from lorafold.pipelines.distill.manifolds import COLUMN_MANIFOLDS
+
+    space = COLUMN_MANIFOLDS[parametrisation]()
     size = sigma.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)[:, None]
     U, V = (ManifoldParameter(frame.float().contiguous(), manifold=space) for frame in (left, right))
     core = nn.Parameter(torch.diag_embed(sigma / size).float())

@@ -56,6 +56,8 @@ class Lesson:
         for parameter, value in zip(mine, state["parameters"], strict=True):
             parameter.copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
+        for own in self.optimizer.state.values():
+            own["step"] = int(own["step"])  # torch makes it float32, in which powers of β are other numbers
         self.losses = list(state["losses"])
 
 

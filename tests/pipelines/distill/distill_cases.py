@@ -1,0 +1,58 @@
+"""Tiny models of transformers with random adapters, and token ids for each of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorafold.adapters import Adapter
+from tests.builders import random_adapter
+
+WORDS = 50
+BERT_SHAPES = {
+    f"encoder.layer.{layer}.{name}": shape
+    for layer in range(2)
+    for name, shape in {"attention.self.query": (16, 16), "output.dense": (16, 24)}.items()
+}
+LLAMA_SHAPES = {
+    f"model.layers.{layer}.{name}": shape
+    for layer in range(2)
+    for name, shape in {"self_attn.q_proj": (16, 16), "mlp.down_proj": (16, 24)}.items()
+}
+
+
+def bert() -> Any:
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    return BertModel(BertConfig(**sizes, vocab_size=WORDS, max_position_embeddings=16), add_pooling_layer=False)
+
+
+def llama() -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    return LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=WORDS, max_position_embeddings=16))
+
+
+MODELS = {"bert": (bert, BERT_SHAPES), "llama": (llama, LLAMA_SHAPES)}
+
+
+def adapters(shapes: dict[str, tuple[int, int]] = BERT_SHAPES, rank: int = 3, count: int = 2) -> list[Adapter]:
+    return [random_adapter("peft", shapes, rank, seed=seed, scale=0.4) for seed in range(count)]
+
+
+def inputs(seed: int, count: int = 20) -> list[dict[str, Tensor]]:
+    """Batches of inputs of 3 to 7 tokens, padded."""
+    generator = torch.Generator().manual_seed(seed)
+    batches = []
+    for _ in range(count // 4):
+        ids = torch.randint(1, WORDS, (4, 7), generator=generator)
+        lengths = torch.randint(3, 8, (4, 1), generator=generator)
+        mask = (torch.arange(7) < lengths).long()
+        batches.append({"input_ids": ids * mask, "attention_mask": mask})
+    return batches
