@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from lorafold.pipelines.compare.settings import CompareSettings
     from lorafold.pipelines.convert.pipeline import ConvertResult, convert
     from lorafold.pipelines.convert.settings import ConvertSettings
+    from lorafold.pipelines.distill.pipeline import DistillResult, distill
+    from lorafold.pipelines.distill.settings import DistillSettings
     from lorafold.pipelines.inspect.pipeline import InspectResult, inspect
     from lorafold.pipelines.inspect.settings import InspectSettings
     from lorafold.pipelines.merge.pipeline import MergeResult, merge
@@ -48,6 +50,8 @@ __all__ = [
     "CompareSettings",
     "ConvertResult",
     "ConvertSettings",
+    "DistillResult",
+    "DistillSettings",
     "InspectResult",
     "InspectSettings",
     "LorafoldError",
@@ -65,6 +69,7 @@ __all__ = [
     "convert",
     "core_rule",
     "distance",
+    "distill",
     "format",
     "inspect",
     "load",
@@ -77,7 +82,7 @@ __all__ = [
     "solver",
 ]
 
-_VERBS = ("align", "compare", "convert", "inspect", "merge", "reproduce", "resize")
+_VERBS = ("align", "compare", "convert", "distill", "inspect", "merge", "reproduce", "resize")
 _HOMES = {
     **dict.fromkeys(("Adapter", "Module", "load", "save"), "lorafold.adapters"),
     "LorafoldError": "lorafold.common.errors",

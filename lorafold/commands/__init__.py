@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lorafold.commands.align.config import AlignConfig
 from lorafold.commands.compare.config import CompareConfig
 from lorafold.commands.convert.config import ConvertConfig
+from lorafold.commands.distill.config import DistillConfig
 from lorafold.commands.inspect.config import InspectConfig
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.report.config import ReportConfig
@@ -51,6 +52,9 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "merge": Command("two or more LoRA adapters in, one out", MergeConfig, "merge.task:merge_and_score", scored=True),
+    "distill": Command(
+        "two or more in, one out that does what each does to a model", DistillConfig, "distill.run:distill"
+    ),
     "compare": Command(
         "how much adapters overlap, layer by layer, beside chance", CompareConfig, "compare.run:compare"
     ),

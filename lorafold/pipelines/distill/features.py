@@ -54,11 +54,11 @@ class Targets:
 
     def squared_error(self, features: Features, index: Sequence[int]) -> Tensor:
         """Σ over tokens of ‖h - h_i‖² over the inputs of a batch.  (layers,)"""
-        mask = features.mask
+        counted = features.mask.bool()
         errors = []
         for layer, state in enumerate(features.states):
-            theirs = _padded([self.states[i][layer] for i in index], state)
-            errors.append(((state - theirs).square().sum(-1) * mask).sum())
+            theirs = torch.cat([self.states[i][layer] for i in index]).to(state)
+            errors.append((state[counted] - theirs).square().sum())
         return torch.stack(errors)
 
 
@@ -81,11 +81,3 @@ def targets_of(with_adapter: Sequence[tuple[Tensor, ...]], without: Sequence[tup
     gaps = [[(h - base).double().square().sum() for h, base in zip(*pair, strict=True)] for pair in pairs]
     tokens = torch.tensor([len(states[0]) for states in with_adapter])
     return Targets(tuple(with_adapter), torch.tensor(gaps), tokens)
-
-
-def _padded(states: Sequence[Tensor], like: Tensor) -> Tensor:
-    """(s, t, h), zero where the mask is."""
-    filled = torch.zeros_like(like)
-    for row, state in zip(filled, states, strict=True):
-        row[: len(state)] = state.to(like)
-    return filled

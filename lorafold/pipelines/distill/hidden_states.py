@@ -28,12 +28,15 @@ class HiddenStates:
         layers: "last": the last hidden states; "all": those of every layer; "pooled": the mean of the last ones over
             the tokens.
         dtype: of the forward passes where it is not the model's own.
+        skip_first: whether the first token does not count. In a language model that reads from left to right attention
+            that has nowhere to go ends there, and its norm swamps all others.
     """
 
     model: Any
     examples: Sequence[Mapping[str, Tensor]]
     layers: str = "last"
     dtype: torch.dtype | None = None
+    skip_first: bool = False
 
     @property
     def count(self) -> int:
@@ -52,8 +55,10 @@ class HiddenStates:
         with _autocast(device, self.dtype):
             states = _states(self.model, batch, self.layers == "all")
         mask = batch["attention_mask"]
+        if self.skip_first:
+            mask = mask * (mask.cumsum(1) > 1)
         if self.layers == "pooled":
-            states, mask = tuple(_mean(state, mask) for state in states), mask[:, :1]
+            states, mask = tuple(_mean(state, mask) for state in states), torch.ones_like(mask[:, :1])
         return Features(tuple(state.to(torch.promote_types(state.dtype, torch.float32)) for state in states), mask)
 
 

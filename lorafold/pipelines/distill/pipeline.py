@@ -87,11 +87,11 @@ class DistillResult:
 
 
 def distill(
-    model: Any,
     adapters: Sequence[str | Path | Adapter],
-    inputs: Sequence[Iterable[Mapping[str, Tensor]] | Probe],
     settings: DistillSettings | None = None,
     *,
+    model: Any,
+    inputs: Sequence[Iterable[Mapping[str, Tensor]] | Probe],
     saved: Saved | None = None,
     progress: Progress | bool | None = None,
     **changes: Unpack[DistillOptions],
@@ -102,10 +102,10 @@ def distill(
     hidden states. A share of the inputs is held back: where the loss on it does not fall, the start is the result.
 
     Args:
-        model: a torch module without adapters, on the device where it is to be computed. It stays as it is.
-        adapters: files, folders or adapters in memory, of that model.
-        inputs: of each adapter its own: batches of tensors by name (`input_ids`, `attention_mask`), or a `Probe`.
+        adapters: files, folders or adapters in memory, of one base model.
         settings: all settings at once; None: the defaults.
+        model: that base model without adapters, on the device where it is to be computed. It stays as it is.
+        inputs: of each adapter its own: batches of tensors by name (`input_ids`, `attention_mask`), or a `Probe`.
         saved: where the state is written now and then; None: nowhere.
         progress: True: a bar, in a terminal or a notebook; a function: called as progress(stage, steps made, in all).
         changes: single settings by name, e.g. rank=16, steps=200. `help(lorafold.DistillSettings)` lists them.

@@ -18,7 +18,7 @@ from lorafold.pipelines.merge.plan import DTYPES
 _STARTS = ("auto", "default", "calibrated")
 # Radians of every column of U and V and step, or that of every number of plain factors.
 _RATES = {"euclidean": 2e-3}
-_RATE = 0.06
+_RATE = 0.04
 
 
 @dataclass(frozen=True)

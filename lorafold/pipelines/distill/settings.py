@@ -54,7 +54,7 @@ class DistillSettings:
     learning_rate: Any = setting(
         None, "of U and V in radians, or of plain factors; null: what suits the manifold", _LEARNS
     )
-    core_rate: float = setting(0.005, "of S, whose norm is 1 at the start", _LEARNS)
+    core_rate: float = setting(0.004, "of S, whose norm is 1 at the start", _LEARNS)
     checkpointing: bool = setting(False, "true: compute the layers again for their gradients, for less memory", RUNS)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from lorafold.common.device import device_of
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.options import check_options, choice, signature_defaults
 from lorafold.common.registry import Registry
@@ -70,7 +71,7 @@ def make_plan(settings: MergeSettings, count: int) -> Plan:
         core=_core(settings.core, count),
         scale=scale,
         rescale=rescale,
-        device=_device(settings.device),
+        device=device_of(settings.device),
         dtype=_dtype(settings.dtype),
         seed=settings.seed,
         calibration=calibration,
@@ -220,18 +221,6 @@ def _known(what: str, name: Any, known: Any) -> None:
     if name not in known:
         remedy = f"Choose one of {', '.join(known)}.{suggest(str(name), known)}"
         raise LorafoldError(f"{what}={name!r} is unknown", remedy=remedy)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise LorafoldError(f"device={name!r} is unknown", remedy="Choose auto, cpu or cuda.") from None
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
-        raise LorafoldError(f"device={name!r} is not available here", remedy="Use device=auto or device=cpu.")
-    return device
 
 
 def _dtype(name: str) -> torch.dtype | None:

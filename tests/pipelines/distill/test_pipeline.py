@@ -23,7 +23,7 @@ MANIFOLDS = ("stiefel", "grassmann", "euclidean")
 def learnt(model=None, given=None, own=None, **changes):
     given = adapters() if given is None else given
     own = [inputs(seed) for seed in range(len(given))] if own is None else own
-    return distill(model or bert(), given, own, **{"rank": 3, "steps": 20, **changes})
+    return distill(given, model=model or bert(), inputs=own, **{"rank": 3, "steps": 20, **changes})
 
 
 def same(one, other):
@@ -156,7 +156,7 @@ def test_biases_of_the_start_are_on():
         return replace(adapter, modules=modules)
 
     given = [with_bias(adapter, value) for adapter, value in zip(adapters(), (2.0, 2.0), strict=True)]
-    result = distill(bert(), given[:1], [inputs(0)], rank=3, steps=1)
+    result = distill(given[:1], model=bert(), inputs=[inputs(0)], rank=3, steps=1)
     assert result.before[0] < 1e-6
 
 
@@ -193,7 +193,7 @@ def test_a_run_that_goes_on_gives_what_an_uninterrupted_one_gives(stop, tmp_path
 
 def learnt_saved(saved, progress=None, **changes):
     own = [inputs(seed) for seed in range(2)]
-    return distill(bert(), adapters(), own, rank=3, steps=20, saved=saved, progress=progress, **changes)
+    return distill(adapters(), model=bert(), inputs=own, rank=3, steps=20, saved=saved, progress=progress, **changes)
 
 
 def test_a_state_of_something_else_is_refused(tmp_path):

@@ -1,0 +1,24 @@
+"""Where torch computes."""
+
+from __future__ import annotations
+
+import torch
+
+from lorafold.common.errors import LorafoldError
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a setting: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        LorafoldError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise LorafoldError(f"device={name!r} is unknown", remedy="Choose auto, cpu or cuda.") from None
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise LorafoldError(f"device={name!r} is not available here", remedy="Use device=auto or device=cpu.")
+    return device
