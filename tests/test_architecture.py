@@ -42,7 +42,7 @@ LIGHT = [
     "lorafold.common.options",
     "lorafold.common.settings",
     "lorafold.common.text",
-    "lorafold.console.progress",
+    "lorafold.console.lines",
     "lorafold.pipelines.*.settings",
 ]
 HEAVY = {"torch", "geoopt", "safetensors", "scipy"}

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from lorafold.adapters.adapter import Adapter as Adapter
 from lorafold.adapters.formats import comfyui, diffusers, kohya, peft
-from lorafold.adapters.formats.check_finite import check_finite as check_finite
 from lorafold.adapters.formats.registry import FORMATS as FORMATS
 from lorafold.adapters.formats.registry import Format as Format
+from lorafold.adapters.formats.registry import check_finite as check_finite
 from lorafold.adapters.load import load as load
 from lorafold.adapters.module import Module as Module
 from lorafold.adapters.save import save as save

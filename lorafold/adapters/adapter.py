@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from lorafold.adapters.module import Module
+from lorafold.adapters.module import Module, Pending
 from lorafold.common.text import shortened, span
-
-if TYPE_CHECKING:
-    from lorafold.adapters.pending import Pending
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Lines of text, without a table: broken at spaces on a terminal, whole in pipes and files, for other programs.
+"""Lines of text on standard output and standard error: broken at spaces on a terminal, whole in pipes and files.
 
 Free of rich, which takes a while to import.
 """
@@ -34,3 +34,11 @@ class FittedHandler(logging.StreamHandler[IO[str]]):
     def format(self, record: logging.LogRecord) -> str:
         """The line as the stream takes it."""
         return fitted(super().format(record), self.stream)
+
+
+class StderrHandler(logging.Handler):
+    """Log records on standard error: on the one of the moment, so that a progress bar can make room for them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f"lorafold: {record.levelname.lower()}: {self.format(record)}"
+        print(fitted(text, sys.stderr), file=sys.stderr)

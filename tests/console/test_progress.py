@@ -10,8 +10,8 @@ import rich.console
 import rich.progress
 
 import lorafold
-from lorafold.common.stages import Stage
-from lorafold.console.progress import StderrHandler, progress_bar
+from lorafold.common.progress import Stage, progress_bar
+from lorafold.console.lines import StderrHandler
 from tests.builders import DEMO, random_adapter
 from tests.builders import one_thread as one_thread
 from tests.screens import screen

@@ -22,10 +22,9 @@ from lorafold.adapters.files.webui_hashes import with_hashes
 from lorafold.adapters.formats.refusals import unsupported
 from lorafold.adapters.formats.registry import format
 from lorafold.adapters.formats.split_qkv import split_pair
-from lorafold.adapters.module import Module
+from lorafold.adapters.module import Module, Pending, sort_layers
 from lorafold.adapters.parametrisations.dora import lycoris_magnitude
 from lorafold.adapters.parametrisations.lycoris import product_layer
-from lorafold.adapters.pending import Pending, sort_layers
 from lorafold.common.errors import LorafoldError
 
 _UP, _DOWN, _MID, _ALPHA = "lora_up.weight", "lora_down.weight", "lora_mid.weight", "alpha"

@@ -25,9 +25,8 @@ from lorafold.adapters.formats.peft_config import CONFIG_NAME, Scaling, load_con
 from lorafold.adapters.formats.peft_export import export_config
 from lorafold.adapters.formats.refusals import unsupported
 from lorafold.adapters.formats.registry import format
-from lorafold.adapters.module import Module
+from lorafold.adapters.module import Module, Pending, sort_layers
 from lorafold.adapters.parametrisations.dora import peft_magnitude
-from lorafold.adapters.pending import Pending, sort_layers
 from lorafold.common.errors import LorafoldError
 
 _PREFIX = "base_model.model."

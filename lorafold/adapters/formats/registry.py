@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from lorafold.adapters.adapter import Adapter
+from lorafold.adapters.files.finite import check_tensors
 from lorafold.adapters.files.foreign import recognised
 from lorafold.adapters.files.tensor_file import TensorFile
 from lorafold.adapters.formats.refusals import known_variant
@@ -83,4 +84,11 @@ def format_of(file: TensorFile) -> Format:
         f"its tensor names ({some}, ...) are of no known format; known: {', '.join(FORMATS)}",
         path=file.path,
         remedy="Convert it to one of these formats with the tool that wrote it.",
+    )
+
+
+def check_finite(adapter: Adapter) -> None:
+    """Raise LorafoldError for the first tensor that holds NaN or Inf, by file and key."""
+    check_tensors(
+        FORMATS[adapter.format].tensors(adapter), adapter.path, "Training diverged; use an earlier checkpoint."
     )

@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorafold.adapters.adapter import Adapter
-from lorafold.adapters.module import Module
+from lorafold.adapters.module import Module, Pending
 from lorafold.adapters.parametrisations.base_weights import BaseWeights, open_base
 from lorafold.adapters.parametrisations.dora import fold_magnitude
-from lorafold.adapters.pending import Pending
 from lorafold.common.errors import LorafoldError
 
 _log = logging.getLogger(__name__)

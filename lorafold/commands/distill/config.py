@@ -15,7 +15,9 @@ class DistillConfig(DistillSettings):
     """`conf/distill.yaml`: the settings of a distillation, and what only the command needs to know."""
 
     adapters: Any = setting("demo", ADAPTERS, GOES_IN)
-    base: str | None = setting(None, "the model that they were trained on: a folder of transformers or diffusers", GOES_IN)
+    base: str | None = setting(
+        None, "the model that they were trained on: a folder of transformers or diffusers", GOES_IN
+    )
     inputs: Any = setting(
         None,
         "of each adapter its own, without labels: 'inputs=[a.txt,b.jsonl]', a line each; or safetensors with input_ids "

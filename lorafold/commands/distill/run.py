@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from lorafold.commands.distill.config import DistillConfig
 from lorafold.commands.distill.table import kept_start, one_line, show
+from lorafold.common.device import device_of
 from lorafold.common.errors import LorafoldError
-from lorafold.console.progress import progress_bar
-from lorafold.pipelines.distill.pipeline import DistillResult
-from lorafold.pipelines.distill.pipeline import distill as distill_adapters
 from lorafold.pipelines.distill.plan import make_distill_plan
 from lorafold.pipelines.distill.settings import DistillSettings
-from lorafold.pipelines.distill.state import Saved
-from lorafold.common.device import device_of
 from lorafold.runs.record_run import Recorded, record_run, write_output
 from lorafold.runs.run import Run
 

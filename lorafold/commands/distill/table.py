@@ -38,7 +38,9 @@ def one_line(metrics: Metrics) -> str:
     """A run of a sweep: its total row in words."""
     summary = metrics["summary"]
     kept = ", start kept" if summary["kept"] == "start" else ""
-    return f"rank {span(summary['ranks'])}, loss {summary['before']:.3f} -> {summary['after']:.3f}{kept}, {_time(metrics)}"
+    return (
+        f"rank {span(summary['ranks'])}, loss {summary['before']:.3f} -> {summary['after']:.3f}{kept}, {_time(metrics)}"
+    )
 
 
 def kept_start(metrics: Metrics) -> str:

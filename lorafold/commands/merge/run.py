@@ -10,7 +10,7 @@ from typing import Any
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.page import try_merge_page
 from lorafold.commands.merge.table import not_converged, one_line, show
-from lorafold.console.progress import progress_bar
+from lorafold.common.progress import progress_bar
 from lorafold.pipelines.merge.pipeline import MergeResult
 from lorafold.pipelines.merge.pipeline import merge as merge_adapters
 from lorafold.pipelines.merge.plan import make_plan, resolved

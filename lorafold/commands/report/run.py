@@ -11,7 +11,7 @@ from lorafold.commands.report.config import ReportConfig
 from lorafold.commands.report.csv import write_runs
 from lorafold.commands.report.page import NO_CHARTS, charts_available, draw, write_figures, write_page
 from lorafold.commands.report.sweep import Sweep, read_sweep
-from lorafold.commands.report.sweep.choose import choose
+from lorafold.commands.report.sweep.sweep import choose
 from lorafold.commands.report.table import one_line, show
 from lorafold.common.errors import LorafoldError
 from lorafold.runs.run import Run

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter, save
-from lorafold.common.progress_bar import listening
+from lorafold.common.progress import Learning, Progress, listening
 from lorafold.common.settings import apply_changes
-from lorafold.common.stages import Learning, Progress
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.common.text import span
 from lorafold.layers.line_up import check_list, load_all

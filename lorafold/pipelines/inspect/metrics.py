@@ -16,8 +16,8 @@ from torch import Tensor
 from lorafold.adapters import Adapter, Module
 from lorafold.adapters.metadata.base_model import base_model
 from lorafold.adapters.metadata.training import frequent_tags
+from lorafold.adapters.module import Pending
 from lorafold.adapters.naming.model_parts import kind_of
-from lorafold.adapters.pending import Pending
 from lorafold.common.text import brief
 from lorafold.layers.ranks import energy_ranks
 from lorafold.pipelines._metrics import Json

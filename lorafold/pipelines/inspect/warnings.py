@@ -8,7 +8,7 @@ from typing import Any
 from lorafold.adapters import Adapter
 from lorafold.adapters.formats.peft_config import CHANGES_BASE
 from lorafold.adapters.metadata.base_model import contradiction
-from lorafold.adapters.pending import Pending
+from lorafold.adapters.module import Pending
 
 Json = Mapping[str, Any]
 # Scales that trainers choose lie between alpha = 1 at a high rank and a few times the rank.

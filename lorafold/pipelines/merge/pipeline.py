@@ -20,9 +20,8 @@ from lorafold.adapters.metadata.header import merged_metadata
 from lorafold.calibration import Statistics
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_parallel
-from lorafold.common.progress_bar import listening
+from lorafold.common.progress import Progress, Stage, listening
 from lorafold.common.settings import apply_changes
-from lorafold.common.stages import Progress, Stage
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.common.text import span
 from lorafold.core_rules import CoreRule

@@ -10,8 +10,8 @@ from typing import Any, Unpack
 from lorafold.adapters import load
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import cpu_threads
+from lorafold.common.progress import Progress
 from lorafold.common.settings import apply_changes
-from lorafold.common.stages import Progress
 from lorafold.pipelines._tables import data_frame
 from lorafold.pipelines.merge.pipeline import MergeResult, merge
 from lorafold.pipelines.reproduce.agreement import Agreement, agreements, verdict

@@ -71,7 +71,9 @@ def outputs(model, examples, chosen):
     return torch.cat([model(**each).last_hidden_state[0] for each in alone])
 
 
-@pytest.mark.parametrize("changes", [{"learning_rate": 0.0, "core_rate": 0.0}, {"learning_rate": 3.0, "core_rate": 9.0}])
+@pytest.mark.parametrize(
+    "changes", [{"learning_rate": 0.0, "core_rate": 0.0}, {"learning_rate": 3.0, "core_rate": 9.0}]
+)
 def test_the_start_is_kept_where_nothing_improves(changes):
     result = learnt(**changes)
     assert not result.improved and result.adapter is result.start
@@ -148,6 +150,7 @@ def test_other_layers_can_be_compared(layers):
 
 def test_biases_of_the_start_are_on():
     """A merge of adapters that are biases and next to nothing else: with them the start is at the average."""
+
     def with_bias(adapter, value):
         modules = {
             name: replace(module, up=module.up * 1e-6, bias=torch.full((module.shape[0],), value, dtype=torch.float64))

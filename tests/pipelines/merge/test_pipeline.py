@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import lorafold
-from lorafold.common.stages import Stage
+from lorafold.common.progress import Stage
 from tests import oracles
 from tests.builders import DEMO, changed, demo, random_adapter
 from tests.builders import one_thread as one_thread

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from lorafold.commands.report.page.encoding import Encoding, described
 from lorafold.commands.report.sweep import SweepRun
-from lorafold.commands.report.sweep.pareto import pareto_front
 
 Value = Callable[[SweepRun], float | None]
+Point = tuple[float, float]
 _LARGEST = 1e100  # of what an axis can hold: its margins must not overflow
 
 
@@ -70,3 +70,21 @@ class Chart:
         """What the mark of a run says when pointed at."""
         x, y = self.points[number]
         return described(self.encoding.sweep, number, [f"{self.labels[0]} {x:.4g}", f"{self.labels[1]} {y:.4g}"])
+
+
+def pareto_front(points: Sequence[Point], *, smallest_x: bool) -> list[int]:
+    """The points that no other one beats, in the order of x.
+
+    One point beats another if it is at least as good in both numbers and better in one; of equal points all stay.
+
+    Args:
+        points: (x, y); the larger y the better.
+        smallest_x: whether a smaller x is better, or a larger one.
+    """
+    sign = 1 if smallest_x else -1
+    order = sorted(range(len(points)), key=lambda index: (sign * points[index][0], -points[index][1]))
+    front: list[int] = []
+    for index in order:
+        if not front or points[index][1] > points[front[-1]][1] or points[index] == points[front[-1]]:
+            front.append(index)
+    return front if smallest_x else front[::-1]

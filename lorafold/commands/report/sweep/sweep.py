@@ -13,10 +13,11 @@ from lorafold.commands.report.sweep.finished_run import SweepRun, read_run
 from lorafold.commands.report.sweep.folders import METRICS, Folders, find
 from lorafold.commands.report.sweep.unfinished import asked_for, command_of, error_left, not_begun
 from lorafold.commands.report.sweep.untrusted import Unreadable
-from lorafold.common.errors import LorafoldError
+from lorafold.common.errors import LorafoldError, suggest
 
 STATUSES = FAILED, UNFINISHED, NOT_BEGUN = "failed", "unfinished", "not begun"
 _NO_MERGES = ("compare", "align", "inspect", "resize", "convert", "reproduce", "report")
+_LISTED = 8  # names in a message
 
 
 @dataclass(frozen=True)
@@ -128,3 +129,37 @@ def _read(folders: Folders) -> tuple[list[SweepRun], list[Problem]]:
 def _unfinished(folder: Path) -> Problem:
     reason = error_left(folder)
     return Problem(FAILED if reason else UNFINISHED, folder, asked_for(folder), reason or "")
+
+
+def choose(sweep: Sweep, name: str | None) -> int | None:
+    """The number of a run.
+
+    Args:
+        sweep: of the run.
+        name: as the table has it, or the path of its folder; None: the run whose worst adapter keeps most.
+
+    Returns:
+        None where there is no finished run.
+
+    Raises:
+        LorafoldError: no such run.
+    """
+    if name is None:
+        return max(range(len(sweep.runs)), key=lambda number: _worth(sweep.runs[number]), default=None)
+    for number, run in enumerate(sweep.runs):
+        if name in (sweep.names[number], str(run.folder)):
+            return number
+    remedy = f"{_listing(sweep.names)}{suggest(name, sweep.names)}"
+    raise LorafoldError(f"chosen={name!r} is no finished run", remedy=remedy)
+
+
+def _worth(run: SweepRun) -> float:
+    worst = run.numbers.worst_kept
+    return -1.0 if worst is None else worst
+
+
+def _listing(names: Sequence[str]) -> str:
+    if not names:
+        return "There is none yet."
+    end = "." if len(names) <= _LISTED else f", and {len(names) - _LISTED} more."
+    return f"Choose one of {', '.join(names[:_LISTED])}{end}"

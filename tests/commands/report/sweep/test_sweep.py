@@ -8,7 +8,7 @@ import math
 import pytest
 
 from lorafold.commands.report.sweep import read_sweep
-from lorafold.commands.report.sweep.choose import choose
+from lorafold.commands.report.sweep.sweep import choose
 from lorafold.commands.report.table import one_line
 from lorafold.common.errors import LorafoldError
 from tests.commands.report.sweep_samples import begin, grid, leave, metrics, multirun, sweep_of

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorafold.commands.report.sweep.pareto import pareto_front
+from lorafold.commands.report.page.chart import pareto_front
 
 SMALL = st.integers(0, 5).map(float)
 POINTS = st.lists(st.tuples(SMALL, SMALL), max_size=12)

@@ -1,11 +1,30 @@
-"""A progress bar, in a terminal on standard error and in a notebook below the cell."""
+"""How far a merge is: what it tells, and the progress bar that shows it. Free of torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 
-from lorafold.common.stages import Progress
+
+class Stage(StrEnum):
+    """What goes on once the adapters are read, in the word that a person sees."""
+
+    MERGE = "merging"
+    LIFT = "building"
+    OTHER_RANK = "ranking"  # which rank would keep an adapter that vanishes at this one
+
+
+class Learning(StrEnum):
+    """What goes on in a distillation, likewise."""
+
+    TARGETS = "running"  # the model with each adapter on its inputs
+    STEPS = "learning"
+
+
+# Called as progress(stage, modules through it, modules in all), from the beginning of a stage, 0, to its end. What
+# learns counts steps, and has its loss behind the word.
+Progress = Callable[[str, int, int], None]
 
 
 @contextmanager
