@@ -12,6 +12,7 @@ from lorafold.adapters.formats.registry import format_of
 from lorafold.adapters.parametrisations.full_difference import factor_full_differences, whole_layers
 from lorafold.adapters.parametrisations.settle import resolve_pending
 from lorafold.common.errors import LorafoldError
+from lorafold.common.homes import with_home
 from lorafold.common.settings import INPUT_RANK
 
 
@@ -43,4 +44,4 @@ def load(path: str | Path, *, base: str | Path | None = None, rank: int = INPUT_
             path=file.path,
             remedy="Choose the file with the LoRA weights.",
         )
-    return replace(adapter, path=Path(path).expanduser())
+    return replace(adapter, path=with_home(path))

@@ -14,6 +14,7 @@ from lorafold.adapters.files.finite import check_tensors
 from lorafold.adapters.files.locate import TENSORS_NAME
 from lorafold.adapters.formats.registry import FORMATS, Format
 from lorafold.common.errors import LorafoldError
+from lorafold.common.homes import with_home
 
 
 class Result(Protocol):
@@ -40,7 +41,7 @@ def save(adapter: Adapter | Result, path: str | Path, *, forbid: Collection[str 
     Raises:
         LorafoldError: one of the above does not hold, or the disk refuses.
     """
-    target = Path(path).expanduser()
+    target = with_home(path)
     if not isinstance(adapter, Adapter):
         check_not_input(target, forbid)
         return _result(adapter, target).save(target)
@@ -126,7 +127,7 @@ def _look(target: Path) -> tuple[set[str] | None, bool]:
 def check_not_input(target: Path, forbid: Collection[str | Path]) -> None:
     """Refuse an output that is one of the inputs, by whatever name."""
     for name in forbid:
-        path = Path(name).expanduser()
+        path = with_home(name)
         if _overwrites(target, path):
             raise LorafoldError(
                 f"the output is the input {path}, which must not be overwritten",

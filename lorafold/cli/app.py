@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from lorafold._version import __version__
 from lorafold.cli.arguments import with_plain_words
-from lorafold.cli.exit_status import ends_as_programs_do, fail, mistakes_in_one_line, print_anywhere, reader_left
+from lorafold.cli.exit_status import (
+    check_packages,
+    ends_as_programs_do,
+    fail,
+    mistakes_in_one_line,
+    print_anywhere,
+    reader_left,
+)
 from lorafold.commands import COMMANDS
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.options import CONF
@@ -66,6 +73,7 @@ def _answer(line: list[str]) -> None:
 
 
 def _run_hydra(name: str, argv: list[str]) -> None:
+    check_packages()
     import hydra
 
     from lorafold.cli.config import register

@@ -7,26 +7,41 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import ENOSPC
+from errno import EINVAL, ENOSPC
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NoReturn
 
 from lorafold.common.errors import LorafoldError
 from lorafold.console.lines import fitted
 
+# What pyproject.toml asks for, by the names that are imported.
+REQUIRED = ("geoopt", "hydra", "numpy", "omegaconf", "rich", "safetensors", "scipy", "torch", "yaml")
+
+_SAID_BY_OTHERS = {  # words of Optuna and of Hydra, and ours
+    "No trials are completed yet.": "every run of the search failed; error.txt in the folder of each says why",
+    "Config group override must be a string or a list. Got NoneType": (
+        "a choice (core, manifold, method, objective, solver, sweep) cannot be null. Leave it out for the default"
+    ),
+}
+
 
 @contextmanager
 def ends_as_programs_do() -> Iterator[None]:
-    """End with status 130 after Ctrl-C, and with 141 where the reader of a pipe has left, as `| head` does."""
+    """End with status 130 after Ctrl-C, with 141 where the reader of a pipe has left, as `| head` does; and with a line
+    where a package is missing."""
     print_anywhere()
     try:
         try:
             yield
         finally:
-            if sys.stdout is not None:  # as it is where it was closed, or under pythonw
-                sys.stdout.flush()  # while it can still be said what is wrong
+            _flush()  # while it can still be said what is wrong
     except KeyboardInterrupt:
         print("lorafold: interrupted; an output is there as a whole or not at all", file=sys.stderr)
         sys.exit(130)
+    except ModuleNotFoundError:
+        check_packages()
+        raise
     except BrokenPipeError:
         reader_left()
     except OSError as error:
@@ -34,6 +49,15 @@ def ends_as_programs_do() -> Iterator[None]:
             raise
         _mute()
         fail("no space left on the disk, or where standard output leads")
+
+
+def check_packages() -> None:
+    """End where a package is missing: in a checkout that was not installed, for instance."""
+    if missing := [name for name in REQUIRED if find_spec(name) is None]:
+        checkout = Path(__file__).resolve().parents[2]
+        here = (checkout / "pyproject.toml").is_file()
+        remedy = f"pip install -e . in {checkout}" if here else "pip install lorafold"
+        fail(f"lorafold needs packages that are not installed: {', '.join(missing)}. Run {remedy}")
 
 
 def reader_left() -> NoReturn:
@@ -62,9 +86,9 @@ def mistakes_in_one_line() -> Iterator[None]:
             raise
         fail(explain(error))
     except ValueError as error:
-        if traceback_wanted or str(error) != "No trials are completed yet.":  # Optuna's words
+        if traceback_wanted or str(error) not in _SAID_BY_OTHERS:
             raise
-        fail("every run of the search failed; error.txt in the folder of each says why")
+        fail(_SAID_BY_OTHERS[str(error)])
 
 
 def fail(message: str) -> NoReturn:
@@ -78,6 +102,17 @@ def print_anywhere() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    if sys.stdout is None:  # as it is where it was closed, or under pythonw
+        return
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if os.name == "nt" and error.errno == EINVAL:  # what Windows says of a pipe whose reader has left
+            raise BrokenPipeError from error
+        raise
 
 
 def _mute() -> None:

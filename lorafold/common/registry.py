@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from lorafold.common.errors import LorafoldError, unknown
+from lorafold.common.homes import with_home
 
 T = TypeVar("T")
 _AT_HAND = re.compile(r"(?P<path>.+\.py):(?P<name>[\w-]+)", re.DOTALL)
@@ -115,7 +116,7 @@ def located(name: Any) -> Any:
     if not is_at_hand(name):
         return name
     path, _, own = name.rpartition(":")
-    return f"{Path(path).expanduser().resolve()}:{own}"
+    return f"{with_home(path).resolve()}:{own}"
 
 
 def import_siblings(package: str, path: Sequence[str]) -> None:

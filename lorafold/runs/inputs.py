@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from lorafold.adapters.files.foreign import remote
 from lorafold.adapters.formats.fingerprint import fingerprint, unchanged
 from lorafold.common.errors import LorafoldError
+from lorafold.common.homes import with_home
 
 Result = TypeVar("Result")
 
@@ -51,7 +52,7 @@ def just_one(adapters: Any, base: Path) -> list[Path]:
 
 def _local(name: str, base: Path) -> Path:
     """Its path; of what is not there, the name is told as it was given, for a path would spoil an address."""
-    path = base / Path(name).expanduser()
+    path = base / with_home(name)
     if not path.exists() and (error := remote(name)):
         raise error
     return path

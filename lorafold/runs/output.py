@@ -9,12 +9,13 @@ from pathlib import Path
 from lorafold.adapters import FORMATS
 from lorafold.adapters.save import check_not_input
 from lorafold.common.errors import LorafoldError
+from lorafold.common.homes import with_home
 
 
 def output_path(folder: Path, base: Path, output: str | None, stem: str, form: str) -> Path:
     """What the user named, as seen from `base`; else a file or folder, whichever the format is, in the run's folder."""
     if output is not None:
-        return base / Path(output).expanduser()
+        return base / with_home(output)
     return folder / (stem if FORMATS[form].companions else f"{stem}.safetensors")
 
 
@@ -34,7 +35,9 @@ def check_output(base: Path, output: str | None, overwrite: bool, read: Collecti
         return
     if not output.strip():
         raise LorafoldError(f"output={output!r}, expected a name", remedy="Leave it out for one in the run's folder.")
-    target = base / Path(output).expanduser()
+    if any(character < " " for character in output):
+        raise LorafoldError(f"output={output!r}, expected one line", remedy="Write the name without line breaks.")
+    target = base / with_home(output)
     try:
         check_not_input(target, read)
         _check_place(target, overwrite)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lorafold.common.homes import with_home
 from lorafold.console.lines import tell
 from lorafold.console.tables import relative_to_cwd
 
@@ -48,7 +49,7 @@ class Run:
         """The settings with their base model's path as seen from here."""
         if config.base is None:
             return config
-        return replace(config, base=str(self.base / Path(config.base).expanduser()))
+        return replace(config, base=str(self.base / with_home(config.base)))
 
     def tell_in_a_line(self, text: str) -> None:
         """Say how a run of a sweep ended: what was asked for, the text, and where it is."""

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import re
 import subprocess
 import sys
+import tomllib
+from errno import EINVAL
+from pathlib import Path
 
 import pytest
 
 from lorafold.adapters import save
+from lorafold.cli import exit_status
 from tests.builders import random_adapter
 from tests.cli.test_app import QUICK, runs_in
 from tests.command_lines import lorafold as run
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -134,3 +142,52 @@ def test_ctrl_c_while_modules_are_imported(module, tmp_path):
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert process.returncode == 130
     assert process.stderr == "lorafold: interrupted; an output is there as a whole or not at all\n"
+
+
+WITHOUT = """
+import runpy, sys
+for name in sys.argv[1].split(","):
+    sys.modules[name] = None
+sys.argv = ["lorafold", *sys.argv[2:]]
+runpy.run_module("lorafold", run_name="__main__", alter_sys=False)
+"""
+
+
+@pytest.mark.parametrize("missing", ["hydra", "yaml", "geoopt,torch"])
+def test_a_checkout_that_was_not_installed_says_what_to_run(missing, tmp_path):
+    command = [sys.executable, "-c", WITHOUT, missing, "merge"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    line = refused(process)
+    assert line.startswith(f"lorafold needs packages that are not installed: {missing.replace(',', ', ')}. Run pip ")
+    assert line.endswith(f"pip install -e . in {CHECKOUT}")
+
+
+def test_the_packages_that_are_looked_for_are_those_of_pyproject_toml():
+    declared = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
+    imported = {"hydra-core": "hydra", "pyyaml": "yaml"}
+    names = [re.match(r"[\w-]+", requirement)[0] for requirement in declared]
+    assert sorted(imported.get(name, name) for name in names) == sorted(exit_status.REQUIRED)
+
+
+@pytest.mark.parametrize("group", ["core", "method", "solver"])
+def test_a_choice_that_is_null_is_a_mistake(warm, group, tmp_path):
+    line = refused(warm.piped("merge", f"{group}=null", cwd=tmp_path))
+    assert line.startswith("a choice (core, ") and line.endswith("cannot be null. Leave it out for the default")
+
+
+def test_a_home_that_is_nobodys_is_a_mistake(here):
+    line = refused(run("resize", "adapters=a.safetensors", "rank=2", 'output="~nobody-at-all/x"', cwd=here))
+    assert line.startswith("~nobody-at-all/x: begins with ~, and there is no such home folder")
+
+
+def test_windows_says_otherwise_that_the_reader_of_a_pipe_has_left(monkeypatch):
+    class Closed(io.StringIO):
+        def flush(self):
+            raise OSError(EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    with pytest.raises(OSError, match="Invalid argument"), exit_status.ends_as_programs_do():
+        pass
+    monkeypatch.setattr(exit_status.os, "name", "nt")
+    with pytest.raises(SystemExit, match="141"), exit_status.ends_as_programs_do():
+        pass

@@ -35,6 +35,8 @@ def test_what_exists_passes_if_asked_for(here, output):
     [
         ("", "output='', expected a name"),
         (" ", "output=' ', expected a name"),
+        ("a\nb.safetensors", r"output='a\\nb.safetensors', expected one line"),
+        ("~nobody-at-all/x", "~nobody-at-all/x: begins with ~, and there is no such home folder"),
         ("input.safetensors", "the output is the input .* must not be overwritten"),
         ("file/new", "cannot be written .*file is a file"),
         ("x" * 300, "cannot be written .*File name too long"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lorafold.adapters.files.foreign import folder_of, nested, remote, training_state, whole_model
 from lorafold.common.errors import LorafoldError
+from lorafold.common.homes import with_home
 
 TENSORS_NAME = "adapter_model.safetensors"
 _PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth"})
@@ -17,7 +18,7 @@ def locate(path: str | Path) -> Path:
     Raises:
         LorafoldError: nothing there, something else than an adapter, or a folder without one or with several.
     """
-    name, path = str(path), Path(path).expanduser()
+    name, path = str(path), with_home(path)
     if not path.exists():
         raise remote(name) or LorafoldError("no such file or folder", path=path, remedy="Check the path.")
     if path.is_dir():

@@ -19,6 +19,7 @@ from lorafold.adapters.files.tensor_file import TensorFile, open_tensors
 from lorafold.adapters.module import Module
 from lorafold.adapters.naming import ARCHITECTURES, STYLES, places
 from lorafold.common.errors import LorafoldError
+from lorafold.common.homes import with_home
 
 # What kohya's prefixes stand for, in diffusers' folders: the first that there is.
 _COMPONENTS = {
@@ -96,7 +97,7 @@ def open_base(path: str | Path) -> BaseWeights:
     Raises:
         LorafoldError: nothing there, or no safetensors files.
     """
-    path = Path(path).expanduser()
+    path = with_home(path)
     if not path.exists():
         raise LorafoldError("no such file or folder", path=path, remedy="base= names the weights of a model.")
     tensors: dict[str, tuple[TensorFile, str]] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from lorafold.commands.report.config import ReportConfig
@@ -14,6 +13,7 @@ from lorafold.commands.report.sweep import Sweep, read_sweep
 from lorafold.commands.report.sweep.sweep import choose
 from lorafold.commands.report.table import one_line, show
 from lorafold.common.errors import LorafoldError
+from lorafold.common.homes import with_home
 from lorafold.runs.run import Run
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def report(run: Run, config: ReportConfig) -> Sweep:
     Raises:
         LorafoldError: no such folder, or no run in it.
     """
-    sweep = read_sweep([run.base / Path(folder).expanduser() for folder in _listed(config.runs)])
+    sweep = read_sweep([run.base / with_home(folder) for folder in _listed(config.runs)])
     chosen = choose(sweep, config.chosen)
     page, table = run.folder / "report.html", run.folder / "report.csv"
     write_runs(table, sweep)

@@ -15,6 +15,7 @@ from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.run import merge
 from lorafold.commands.reproduce.config import ReproduceConfig
 from lorafold.common.errors import LorafoldError
+from lorafold.common.homes import with_home
 from lorafold.console.lines import tell
 from lorafold.console.tables import relative_to_cwd
 from lorafold.pipelines.merge.settings import MergeSettings
@@ -49,7 +50,7 @@ def reproduce(run: Run, config: ReproduceConfig) -> dict[str, Any]:
     check_tolerance(config.tolerance)
     if config.run is None:
         raise LorafoldError("run=null, expected a folder", remedy="Write lorafold reproduce FOLDER.")
-    folder = run.base / Path(config.run).expanduser()
+    folder = run.base / with_home(config.run)
     then = read_record(folder)
     check_inputs(then)
     merged = load(adapter_of(folder, then))

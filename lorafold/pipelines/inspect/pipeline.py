@@ -18,6 +18,7 @@ from lorafold.adapters.files.locate import locate
 from lorafold.adapters.files.tensor_file import open_tensors
 from lorafold.adapters.formats.registry import format_of
 from lorafold.common.errors import LorafoldError
+from lorafold.common.homes import with_home
 from lorafold.common.settings import apply_changes
 from lorafold.layers.line_up import line_up, non_finite_named
 from lorafold.layers.spectrum import singular_values, spectra
@@ -97,7 +98,7 @@ def inspect(
 def _read(path: str | Path) -> tuple[Adapter, frozenset[str], int]:
     """The adapter, its tensors' names, and the size of the file."""
     file = open_tensors(locate(path))
-    adapter = replace(format_of(file).read(file), path=Path(path).expanduser())
+    adapter = replace(format_of(file).read(file), path=with_home(path))
     return adapter, frozenset(file.tensors), file.path.stat().st_size
 
 

@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 from lorafold.adapters import load
 from lorafold.common.errors import LorafoldError
+from lorafold.common.homes import with_home
 from lorafold.common.parallel import cpu_threads
 from lorafold.common.progress import Progress
 from lorafold.common.settings import apply_changes
@@ -80,7 +81,7 @@ def reproduce(
     """
     chosen = apply_changes(ReproduceSettings, settings, changes)
     check_tolerance(chosen.tolerance)
-    folder = Path(run).expanduser()
+    folder = with_home(run)
     record = read_record(folder)
     check_inputs(record)
     then = load(adapter_of(folder, record))
