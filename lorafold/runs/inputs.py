@@ -14,7 +14,7 @@ from lorafold.common.homes import with_home
 
 Result = TypeVar("Result")
 
-_DEMO = Path(__file__).resolve().parents[1] / "demo"
+_DEMO = Path(__file__).parents[1] / "demo"
 
 
 def adapter_paths(adapters: Any, base: Path) -> list[Path]:

@@ -231,6 +231,21 @@ def test_a_total_is_that_of_all_modules_as_one_matrix():
 
 
 @pytest.mark.parametrize(
+    ("changes", "of_all"),
+    [
+        ({"group": "general"}, dict(gradient=max, steps=max, condition=max, mismatch=math.fsum, converged=sum)),
+        ({"mode": "subspace"}, dict(raised=sum)),
+    ],
+)
+def test_a_total_names_the_worst_and_counts_all(changes, of_all):
+    metrics = lorafold.align(pair((3, 4)), **changes).metrics()
+    (total,), entries = metrics["summary"]["pairs"], [entry["pairs"][0] for entry in metrics["modules"]]
+    for key, of in of_all.items():
+        assert len({entry[key] for entry in entries}) > 1 or of is sum
+        assert total[key] == pytest.approx(of(entry[key] for entry in entries)), key
+
+
+@pytest.mark.parametrize(
     ("adapters", "changes", "message"),
     [
         (lambda: pair()[:1], {}, "at least two"),
