@@ -72,9 +72,10 @@ def test_a_newton_step_in_a_wide_region_solves_newtons_equation(distance):
     torch.testing.assert_close(step.decrease, predicted, rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.parametrize("radius", [1e-3, 1e-1])
+@pytest.mark.parametrize("radius", [1e-3, 1e-1, 0.5])
 @pytest.mark.parametrize("distance", CURVED)
 def test_a_newton_step_stays_in_its_region_and_promises_a_decrease(distance, radius):
+    """One that is stopped at the edge ends on it, after however many directions."""
     F = objective(problem(), 3, distance=distance)
     bases = random_bases(F)
     model = F.expand(bases.left, bases.right)
@@ -82,6 +83,7 @@ def test_a_newton_step_stays_in_its_region_and_promises_a_decrease(distance, rad
     step = newton_step(model, scale, torch.full_like(model.value, radius), 20)
     length = (step.move.square() * scale).sum((1, 2)).sqrt()
     assert bool((length <= radius * (1 + 1e-9)).all()) and bool((step.decrease > 0).all())
+    assert bool(step.at_edge.any()) and bool((length >= radius * (1 - 1e-9))[step.at_edge].all())
 
 
 @pytest.mark.parametrize("distance", CURVED)
