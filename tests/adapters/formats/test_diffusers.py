@@ -99,10 +99,13 @@ def test_the_scale_is_folded_into_the_factors(tmp_path: Path, scale: float, dtyp
     assert ((again.bias.double() - scale * bias.double()).abs() <= rounding * (scale * bias.double()).abs()).all()
 
 
+@pytest.mark.parametrize("lowest", [-1.0, 2.0**-9], ids=["both signs", "positive"])
 @pytest.mark.parametrize(("large", "small"), [("up", "down"), ("down", "up")])
-def test_a_small_factor_is_not_scaled_into_the_subnormal_numbers(large: str, small: str) -> None:
+def test_a_small_factor_is_not_scaled_into_the_subnormal_numbers(large: str, small: str, lowest: float) -> None:
     """alpha 1, rank 128 and float16: half of 2^-7 on a factor of order 1e-4 would cost it bits."""
     factors = {"up": normal(6, 2), "down": normal(2, 5)}
+    factors[large][0, 0] = lowest
+    factors[large] = factors[large] if lowest < 0 else factors[large].abs()
     factors = {large: factors[large].half(), small: (factors[small] * 1e-4).half()}
     module = Module("unet.a", **factors, scale=2.0**-7)
     assert torch.equal(update(folded(module)), update(module))
