@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from lorafold.pipelines.align.pipeline import AlignResult, align
     from lorafold.pipelines.align.settings import AlignSettings
     from lorafold.pipelines.calibrate.collect import collect
+    from lorafold.pipelines.calibrate.pipeline import CalibrateResult, calibrate
+    from lorafold.pipelines.calibrate.settings import CalibrateSettings
     from lorafold.pipelines.compare.pipeline import CompareResult, compare
     from lorafold.pipelines.compare.settings import CompareSettings
     from lorafold.pipelines.convert.pipeline import ConvertResult, convert
@@ -46,6 +48,8 @@ __all__ = [
     "Adapter",
     "AlignResult",
     "AlignSettings",
+    "CalibrateResult",
+    "CalibrateSettings",
     "CompareResult",
     "CompareSettings",
     "ConvertResult",
@@ -64,6 +68,7 @@ __all__ = [
     "ResizeSettings",
     "__version__",
     "align",
+    "calibrate",
     "collect",
     "compare",
     "convert",
@@ -82,7 +87,7 @@ __all__ = [
     "solver",
 ]
 
-_VERBS = ("align", "compare", "convert", "distill", "inspect", "merge", "reproduce", "resize")
+_VERBS = ("align", "calibrate", "compare", "convert", "distill", "inspect", "merge", "reproduce", "resize")
 _HOMES = {
     **dict.fromkeys(("Adapter", "Module", "load", "save"), "lorafold.adapters"),
     "LorafoldError": "lorafold.common.errors",

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lorafold.commands.align.config import AlignConfig
+from lorafold.commands.calibrate.config import CalibrateConfig
 from lorafold.commands.compare.config import CompareConfig
 from lorafold.commands.convert.config import ConvertConfig
 from lorafold.commands.distill.config import DistillConfig
@@ -61,6 +62,9 @@ COMMANDS: dict[str, Command] = {
     "align": Command("rewrite adapters so that their factors match those of the first", AlignConfig, "align.run:align"),
     "inspect": Command(
         "what is in an adapter: base model, ranks, norms, warnings", InspectConfig, "inspect.run:inspect"
+    ),
+    "calibrate": Command(
+        "what a few inputs of each adapter's task say, for a merge", CalibrateConfig, "calibrate.run:calibrate"
     ),
     "resize": Command("the same adapter with lower ranks, each where it is needed", ResizeConfig, "resize.run:resize"),
     "convert": Command("the same adapter in another format", ConvertConfig, "convert.run:convert"),

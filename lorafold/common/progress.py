@@ -13,6 +13,7 @@ class Stage(StrEnum):
     MERGE = "merging"
     LIFT = "building"
     OTHER_RANK = "ranking"  # which rank would keep an adapter that vanishes at this one
+    CALIBRATE = "measuring"  # inputs, not modules
 
 
 class Learning(StrEnum):

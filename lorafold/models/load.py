@@ -80,7 +80,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", dtype: str 
     Args:
         path: of transformers (the class that its configuration names) or of a pipeline of diffusers.
         device: where it runs.
-        dtype: float32, bfloat16, float16; auto: float32 on the CPU, elsewhere that of the files, bfloat16 of a pipeline.
+        dtype: float32, bfloat16, float16; auto: float32 on the CPU, else that of the files (bfloat16 of a pipeline).
 
     Raises:
         LorafoldError: see `check_model`; a package that is missing, or a folder that it cannot load.

@@ -9,6 +9,7 @@ from lorafold.common.errors import LorafoldError
 from lorafold.common.homes import with_home
 
 TENSORS_NAME = "adapter_model.safetensors"
+STATISTICS = ".stats.safetensors"  # beside an adapter: what `lorafold calibrate` has left
 _PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth"})
 
 
@@ -34,7 +35,7 @@ def _in_folder(folder: Path) -> Path:
     """PEFT's file, or else the only safetensors file."""
     if (folder / TENSORS_NAME).is_file():
         return folder / TENSORS_NAME
-    found = sorted(folder.glob("*.safetensors"))
+    found = sorted(file for file in folder.glob("*.safetensors") if not file.name.endswith(STATISTICS))
     if len(found) == 1:
         return found[0]
     if error := whole_model(folder):
