@@ -19,5 +19,5 @@ def content_hash(adapter: Adapter) -> str:
         digest.update(f"{name} {module.scale!r}".encode())
         for factor in (module.up, module.down):
             digest.update(f" {factor.dtype} {tuple(factor.shape)}".encode())
-            digest.update(factor.detach().cpu().contiguous().view(torch.uint8).numpy())
+            digest.update(factor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -64,7 +64,7 @@ def reduce_layers(layers: Sequence[Layer], slots: Sequence[int], weights: Tensor
     left, right = (_joint_basis(layers, side, slots, weights.device) for side in ("left", "right"))
     scales = torch.tensor([layer.scales for layer in layers], dtype=torch.float64, device=weights.device)
     parts = right.coords.shape[-1] // sum(slots)
-    ups, downs = left.coords.split(list(slots), -1), right.coords.split([*slots] * parts, -1)
+    ups, downs = torch.split(left.coords, list(slots), -1), torch.split(right.coords, [*slots] * parts, -1)
     problem, *rest = (_problem(ups, downs[k * len(slots) :], scales, weights) for k in range(parts))
     return CoreBatch(tuple(layers), tuple(slots), left, right, replace(problem, others=next(iter(rest), None)))
 

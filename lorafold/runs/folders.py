@@ -21,17 +21,17 @@ METRICS, ERROR = "metrics.json", "error.txt"
 _OF_NO_CONCERN = ("page", "threads", "tracker")
 
 
-def finished(folder: Path, config: Mapping[str, Any], hashes: Sequence[str]) -> dict[str, Any] | None:
+def finished(folder: Path, config: Mapping[str, Any], hashes: Sequence[str | None]) -> dict[str, Any] | None:
     """The metrics of the run that this folder holds, if it is finished and was asked for the same; else None.
 
     Args:
         folder: of the run.
         config: every setting, as `metrics.json` records them.
-        hashes: SHA-256 of the adapters as they are now.
+        hashes: SHA-256 of the adapters, and of their statistics, as they are now.
     """
     try:
         metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        recorded = [entry["sha256"] for entry in metrics["inputs"]]
+        recorded = [entry["sha256"] for entry in (*metrics["inputs"], *metrics.get("calibration", []))]
         same = _asked(metrics["config"]) == _asked(config) and recorded == list(hashes)
         return metrics if same and Path(metrics["output"]["path"]).exists() else None
     except (OSError, ValueError, KeyError, TypeError):  # no record, or not one that this version writes

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lorafold.adapters.files.foreign import remote
-from lorafold.adapters.formats.fingerprint import fingerprint, unchanged
+from lorafold.adapters.formats.fingerprint import file_sha256, fingerprint, unchanged
 from lorafold.common.errors import LorafoldError
 from lorafold.common.homes import with_home
 
@@ -58,17 +58,26 @@ def _local(name: str, base: Path) -> Path:
     return path
 
 
-def with_fingerprints(paths: Sequence[Path], work: Callable[[], Result]) -> tuple[Result, list[str]]:
-    """Do the work, and beside it compute the SHA-256 of the inputs: both read the same pages.
+def statistics_paths(config: Any) -> list[Path]:
+    """The files of statistics that a command with such a setting reads."""
+    given = getattr(config, "calibration", None) or []
+    return [Path(item) for item in ([given] if isinstance(given, str) else given)]
+
+
+def with_fingerprints(
+    paths: Sequence[Path], work: Callable[[], Result], files: Sequence[Path] = ()
+) -> tuple[Result, list[str]]:
+    """Do the work, and beside it compute the SHA-256 of the adapters, then of other files: both read the same pages.
 
     Raises:
         LorafoldError: an input changes meanwhile.
     """
     pool = ThreadPoolExecutor(max_workers=1)
     try:
-        with unchanged(paths):
+        with unchanged(paths, files):
             hashes = [pool.submit(fingerprint, path) for path in paths]
-            return work(), [sha256.result() for sha256 in hashes]
+            others = [pool.submit(file_sha256, file) for file in files]
+            return work(), [*(sha256.result() for sha256 in hashes), *(sha256.result() or "" for sha256 in others)]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 
 from lorafold.adapters import save
-from lorafold.adapters.formats.fingerprint import fingerprint
+from lorafold.adapters.formats.fingerprint import file_sha256, fingerprint
 from lorafold.adapters.metadata.header import signed
 from lorafold.common.parallel import cpu_threads
 from lorafold.common.registry import located
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.runs.evaluator import Evaluator, evaluate, find_evaluator
 from lorafold.runs.folders import METRICS, clear, finished, sweep_up
-from lorafold.runs.inputs import adapter_paths, hashed, with_fingerprints
+from lorafold.runs.inputs import adapter_paths, hashed, statistics_paths, with_fingerprints
 from lorafold.runs.output import check_output, output_path
 from lorafold.runs.record import opening, write_json, write_resolved
 from lorafold.runs.run import Run
@@ -105,13 +105,17 @@ def record_run(run: Run, config: Any, command: Recorded) -> Metrics:
         settings = config.settings()
         device = getattr(command.check(settings, len(paths)), "device", torch.device("cpu"))
         metrics = opening(command.name, run, _config(config, paths, command.resolved(settings, len(paths))), device)
-        if _asked(config, "resume") and (earlier := _finished(run, metrics["config"], paths)):
+        if _asked(config, "resume") and (earlier := _finished(run, metrics["config"], config, paths)):
             return earlier
         check_output(run.base, _asked(config, "output"), bool(_asked(config, "overwrite")), _read(config, paths))
         judge = find_evaluator(config.evaluator, run.base) if _asked(config, "evaluator") else None
         track = find_tracker(config.tracker) if _asked(config, "tracker") else None
         clear(run.folder)
-        result, hashes = with_fingerprints(paths, lambda: command.work(run, paths, settings))
+        files = statistics_paths(config)
+        result, hashes = with_fingerprints(paths, lambda: command.work(run, paths, settings), files)
+        if files:
+            metrics["calibration"] = hashed([{"path": str(file)} for file in files], hashes[len(paths) :])
+            hashes = hashes[: len(paths)]
         _complete(Outcome(run, config, paths, hashes, result, metrics), command, judge, start)
     write_json(run.folder / METRICS, metrics)
     if track:
@@ -172,12 +176,13 @@ def _config(config: Any, paths: Sequence[Path], settings: Mapping[str, Any]) -> 
 
 
 def _read(config: Any, paths: Sequence[Path]) -> list[Path]:
-    return [*paths, *map(Path, filter(None, [config.base]))]
+    return [*paths, *map(Path, filter(None, [config.base])), *statistics_paths(config)]
 
 
-def _finished(run: Run, config: Mapping[str, Any], paths: Sequence[Path]) -> Metrics | None:
+def _finished(run: Run, recorded: Mapping[str, Any], config: Any, paths: Sequence[Path]) -> Metrics | None:
     """The record of the same run, if it is in its folder already."""
-    metrics = finished(run.folder, config, [fingerprint(path) for path in paths])
+    hashes = [*map(fingerprint, paths), *map(file_sha256, statistics_paths(config))]
+    metrics = finished(run.folder, recorded, hashes)
     if metrics:
         run.tell_in_a_line("finished already")
         sweep_up(run.folder)

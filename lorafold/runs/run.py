@@ -46,10 +46,16 @@ class Run:
                 print(DEMO_SAID)
 
     def located(self, config: Config) -> Config:
-        """The settings with their base model's path as seen from here."""
-        if config.base is None:
-            return config
-        return replace(config, base=str(self.base / with_home(config.base)))
+        """The settings with the paths of their base model and of statistics as seen from here."""
+        if config.base is not None:
+            config = replace(config, base=self._from_here(config.base))
+        given = getattr(config, "calibration", None)
+        if isinstance(given, list) and all(isinstance(item, str) for item in given):
+            config = replace(config, calibration=[self._from_here(item) for item in given])
+        return config
+
+    def _from_here(self, path: str) -> str:
+        return str(self.base / with_home(path))
 
     def tell_in_a_line(self, text: str) -> None:
         """Say how a run of a sweep ended: what was asked for, the text, and where it is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from lorafold.adapters.files.locate import locate
@@ -22,8 +23,20 @@ def fingerprint(path: str | Path) -> str:
     Raises:
         LorafoldError: no adapter of a known format at `path`.
     """
+    return _sha256(_files(path))
+
+
+def file_sha256(path: str | Path) -> str | None:
+    """SHA-256, in hex, of the bytes of any file; None of one that cannot be read."""
+    try:
+        return _sha256([Path(path)])
+    except OSError:
+        return None
+
+
+def _sha256(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for file in _files(path):
+    for file in files:
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
@@ -31,15 +44,19 @@ def fingerprint(path: str | Path) -> str:
 
 
 @contextmanager
-def unchanged(paths: Sequence[str | Path]) -> Iterator[None]:
+def unchanged(paths: Sequence[str | Path], files: Sequence[Path] = ()) -> Iterator[None]:
     """Raise LorafoldError if a file of these adapters changes before the block ends: what was read may be of two ages.
 
     It is size, time of change and identity of the files that are compared.
+
+    Args:
+        files: others beside the adapters'.
     """
-    before = [_state(path) for path in paths]
+    states = [(path, partial(_state, path)) for path in paths] + [(file, partial(_own_state, file)) for file in files]
+    before = [state() for _, state in states]
     yield
-    for path, state in zip(paths, before, strict=True):
-        if _state(path) != state:
+    for (path, state), then in zip(states, before, strict=True):
+        if state() != then:
             raise LorafoldError(
                 "changed while it was read", path=path, remedy="Run again when nothing writes to it any more."
             )
@@ -55,6 +72,18 @@ def _files(path: str | Path) -> list[Path]:
 def _state(path: str | Path) -> list[tuple[str, int, int, int]] | None:
     """None where there is no adapter, or no longer one."""
     try:
-        return [(file.name, (s := file.stat()).st_size, s.st_mtime_ns, s.st_ino) for file in _files(path)]
+        return [_stat(file) for file in _files(path)]
     except (LorafoldError, OSError):
         return None
+
+
+def _own_state(file: Path) -> tuple[str, int, int, int] | None:
+    try:
+        return _stat(file)
+    except OSError:
+        return None
+
+
+def _stat(file: Path) -> tuple[str, int, int, int]:
+    found = file.stat()
+    return file.name, found.st_size, found.st_mtime_ns, found.st_ino

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from lorafold.adapters.formats.fingerprint import fingerprint
+from lorafold.adapters.formats.fingerprint import file_sha256, fingerprint
 from lorafold.common.errors import LorafoldError
 from lorafold.pipelines._metrics import Json
 from lorafold.pipelines.merge.settings import MergeSettings
@@ -36,8 +36,10 @@ def read_record(folder: Path) -> Json:
 
 
 def check_inputs(record: Mapping[str, Any]) -> None:
-    """Raise LorafoldError where an adapter is not what it was then."""
+    """Raise LorafoldError where an adapter, or a file of statistics, is not what it was then."""
     changed = [entry["path"] for entry in record["inputs"] if fingerprint(entry["path"]) != entry["sha256"]]
+    files = record.get("calibration", [])
+    changed += [entry["path"] for entry in files if file_sha256(entry["path"]) != entry["sha256"]]
     if changed:
         raise LorafoldError(
             f"{', '.join(changed)} changed since that run, so that nothing can be compared",
