@@ -50,6 +50,7 @@ class Run:
         if config.base is not None:
             config = replace(config, base=self._from_here(config.base))
         given = getattr(config, "calibration", None)
+        given = [given] if isinstance(given, str) else given
         if isinstance(given, list) and all(isinstance(item, str) for item in given):
             config = replace(config, calibration=[self._from_here(item) for item in given])
         return config

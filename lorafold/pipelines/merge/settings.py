@@ -79,7 +79,9 @@ class MergeSettings:
         None, "of the subspaces in which the core rule works, if more than rank; max: all", SUBSPACES
     )
     objective: Any = setting("chordal", "distance to those of the adapters; objective.KEY=...", SUBSPACES)
-    subspace_weight: float = setting(1.0, "of that distance; 0: plain truncated SVD", SUBSPACES)
+    subspace_weight: float | None = setting(
+        None, "of that distance; 0: plain truncated SVD; null: 1, or 0 with calibration", SUBSPACES
+    )
     reconstruction_weight: float = setting(
         1.0, "of the distance to the weighted sum of the updates; 0: the subspaces alone count", SUBSPACES
     )
@@ -104,15 +106,26 @@ class MergeSettings:
     seed: int = setting(0, "of random numbers", RUNS)
 
     def with_strength(self, count: int) -> MergeSettings:
-        """The settings with `balance`, `scale`, `core` and the reconstruction as they count for so many adapters."""
+        """The settings with `balance`, `scale`, `core` and the objective as they count for so many adapters."""
         said = any(getattr(self, name) is not None for name in ("weights", "module_weights", "block_weights", "core"))
         said = said or self.calibration is not None
         silent = not said and self.balance == self.scale == "auto" and count > 1
         chosen: Mapping[str, Any] = CHOSEN if silent else {"balance": False, "scale": 1.0}
         given = {name: located(getattr(self, name)) for name in chosen}
         strength = {name: chosen[name] if value == "auto" else value for name, value in given.items()}
-        core = "sum" if self.core is None else self.core
-        return replace(self, core=core, objective=self._calibrated_objective(), **strength)
+        return replace(
+            self,
+            core="sum" if self.core is None else self.core,
+            objective=self._calibrated_objective(),
+            subspace_weight=self._subspace_weight(),
+            **strength,
+        )
+
+    def _subspace_weight(self) -> float:
+        """As given; where the norm is that of statistics, the closed form alone."""
+        if self.subspace_weight is not None:
+            return self.subspace_weight
+        return 0.0 if self.calibration is not None and self.reconstruction_weight else 1.0
 
     def _calibrated_objective(self) -> Any:
         """With the distance in the norm of statistics in place of the ordinary one, where there are statistics."""
@@ -141,7 +154,7 @@ class MergeOptions(TypedDict, total=False):
     rank: Any
     core_rank: Any
     objective: Any
-    subspace_weight: float
+    subspace_weight: float | None
     reconstruction_weight: float
     manifold: Any
     solver: Any
