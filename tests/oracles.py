@@ -148,4 +148,4 @@ def objective(
         apart = scaled_distance(distance, U, left) + scaled_distance(distance, V, right)
         total += subspace_weight * share * apart / 2
         total += reconstruction_weight * seen * loss(delta, U, V) * (reconstruction == "each")
-    return total + reconstruction_weight * loss(target(deltas, weights), U, V) * (reconstruction == "mean")
+    return total + reconstruction_weight * loss(target(deltas, weights), U, V) * (reconstruction != "each")

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 import lorafold
 from lorafold.adapters import Adapter, Module
@@ -335,14 +335,14 @@ def test_a_shared_initialisation_has_a_larger_ridge():
     assert result.metrics()["summary"]["calibration"] == {"modules": 8, "ridge": 0.1, "shared_initialisation": [[1, 2]]}
 
 
-class Largest(TorchDispatchMode):
+class Largest(TorchFunctionMode):
     """The most numbers that any tensor has which is made meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()
         self.numbers = 0
 
-    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+    def __torch_function__(self, function, types, arguments=(), keywords=None):
         result = function(*arguments, **(keywords or {}))
         for tensor in result if isinstance(result, list | tuple) else [result]:
             if isinstance(tensor, Tensor):

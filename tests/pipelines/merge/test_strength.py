@@ -51,7 +51,7 @@ def pair() -> list[lorafold.Adapter]:
 def test_who_says_nothing_gets_what_was_found_best(settings):
     found = MergeSettings(**settings).with_strength(2)
     assert {name: getattr(found, name) for name in CHOSEN} == CHOSEN
-    assert replace(found, core=None, **dict.fromkeys(CHOSEN, "auto")) == MergeSettings(**settings)
+    assert replace(found, core=None, subspace_weight=None, **dict.fromkeys(CHOSEN, "auto")) == MergeSettings(**settings)
 
 
 @pytest.mark.parametrize("settings", SAID.values(), ids=SAID)
@@ -61,8 +61,9 @@ def test_what_is_said_counts_as_it_is_said(settings):
 
 
 def test_one_part_may_be_said():
-    assert MergeSettings(scale="each").with_strength(2) == MergeSettings(scale="each", balance=False, core="sum")
-    assert MergeSettings(balance=0.5).with_strength(2) == MergeSettings(scale=1.0, balance=0.5, core="sum")
+    usual = MergeSettings(core="sum", subspace_weight=1.0)
+    assert MergeSettings(scale="each").with_strength(2) == replace(usual, scale="each", balance=False)
+    assert MergeSettings(balance=0.5).with_strength(2) == replace(usual, scale=1.0, balance=0.5)
 
 
 def test_one_adapter_stays_as_it_is():
