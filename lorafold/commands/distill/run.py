@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +14,14 @@ from lorafold.commands.distill.config import DistillConfig
 from lorafold.commands.distill.table import kept_start, one_line, show
 from lorafold.common.device import device_of
 from lorafold.common.errors import LorafoldError
+from lorafold.console.progress import progress_bar
+from lorafold.models.inputs import read_inputs
+from lorafold.models.load import check_model, load_model
+from lorafold.pipelines.distill.pipeline import DistillResult
+from lorafold.pipelines.distill.pipeline import distill as distill_adapters
 from lorafold.pipelines.distill.plan import make_distill_plan
 from lorafold.pipelines.distill.settings import DistillSettings
+from lorafold.pipelines.distill.state import Saved
 from lorafold.runs.record_run import Recorded, record_run, write_output
 from lorafold.runs.run import Run
 
@@ -21,8 +29,15 @@ STATE = "distill.state"
 
 
 def distill(run: Run, config: DistillConfig) -> dict[str, Any]:
-    """See `record_run`."""
-    return record_run(run, config, _recorded(run.located(config)))
+    """See `record_run`; files of inputs and statistics are found from where the user stands."""
+    names = {name: _from(run.base, getattr(config, name)) for name in ("inputs", "calibration")}
+    located = run.located(replace(config, **names))
+    return record_run(run, located, _recorded(located))
+
+
+def _from(base: Path, names: Any) -> Any:
+    listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return [str(base / Path(name).expanduser()) for name in names] if listed else names
 
 
 def _recorded(config: DistillConfig) -> Recorded:
@@ -46,8 +61,7 @@ class _Checked:
 def _checked(config: DistillConfig, settings: DistillSettings, count: int) -> _Checked:
     """Where the model is to run, once the settings are found sound."""
     make_distill_plan(settings, count)
-    if config.base is None:
-        raise LorafoldError("base=null, expected the folder of a model", remedy="Write base=MODEL.")
+    check_model(config.base, settings.dtype)
     inputs = config.inputs
     if not isinstance(inputs, list) or len(inputs) != count:
         raise LorafoldError(
@@ -55,3 +69,12 @@ def _checked(config: DistillConfig, settings: DistillSettings, count: int) -> _C
             remedy="Write 'inputs=[a.txt,b.txt]', with the quotes.",
         )
     return _Checked(device_of(config.device))
+
+
+def _work(config: DistillConfig, run: Run, paths: Sequence[Path], settings: DistillSettings) -> DistillResult:
+    corpora = [read_inputs(path) for path in config.inputs]
+    loaded = load_model(config.base or "", device_of(config.device))
+    inputs = [corpus.batches(loaded.tokenizer, 1, max_tokens=settings.max_tokens) for corpus in corpora]
+    saved = Saved(run.folder / STATE, settings.save_every, config.resume)
+    with progress_bar(run.alone) as progress:
+        return distill_adapters(paths, settings, model=loaded.model, inputs=inputs, saved=saved, progress=progress)

@@ -169,6 +169,7 @@ def _start(inputs: Sequence[Adapter], plan: DistillPlan) -> Adapter:
     return merge(
         inputs,
         rank=chosen.rank,
+        calibration=chosen.calibration,
         input_rank=chosen.input_rank,
         allow_different_bases=chosen.allow_different_bases,
         seed=chosen.seed,
@@ -233,7 +234,7 @@ def _learn(
     tell: Progress,
 ) -> None:
     chosen = plan.settings
-    key = state_key(chosen, adapters, [task.probe for task in tasks]) if saved else ""
+    key = state_key(chosen, lesson.student.start, adapters, [task.probe for task in tasks]) if saved else ""
     if saved and (state := saved.read(key)):
         lesson.restore(state)
 

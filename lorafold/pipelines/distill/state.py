@@ -6,7 +6,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ from lorafold.common.errors import LorafoldError
 from lorafold.pipelines.distill.features import Probe
 from lorafold.pipelines.distill.settings import DistillSettings
 
+# `start` follows from the one, the other only says when to write.
+_OF_NO_CONCERN = ("calibration", "save_every")
 
-def state_key(settings: DistillSettings, adapters: Sequence[Adapter], probes: Sequence[Probe]) -> str:
+
+def state_key(settings: DistillSettings, start: Adapter, adapters: Sequence[Adapter], probes: Sequence[Probe]) -> str:
     """What must be the same for a state to be of use."""
-    told = {name: value for name, value in asdict(settings).items() if name != "save_every"}
-    parts = [json.dumps(told, sort_keys=True, default=str), *map(content_hash, adapters), *(p.hash for p in probes)]
+    told = {each.name: getattr(settings, each.name) for each in fields(settings) if each.name not in _OF_NO_CONCERN}
+    hashes = [*map(content_hash, (start, *adapters)), *(probe.hash for probe in probes)]
+    parts = [json.dumps(told, sort_keys=True), *hashes]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
