@@ -1,9 +1,9 @@
-"""A judge of merged adapters that the user brings: `evaluator=package.module:function`."""
+"""A judge of merged adapters: one of lorafold's, or what the user brings: `evaluator=package.module:function`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,29 @@ from typing import Any
 from lorafold.common.errors import LorafoldError
 
 Evaluator = Callable[[str], Any]  # path of the merged adapter -> a number, or a mapping of names to numbers
+
+OWN = ("agreement", "kl")
+
+
+def evaluator_of(config: Any, adapters: Sequence[Path], base: Path) -> Evaluator | None:
+    """The judge that the settings of a command name; None where they name none, or know no such setting.
+
+    Args:
+        config: with `evaluator`, and for those of lorafold `evaluator_model`, `evaluator_inputs` and `device`.
+        adapters: the files that are merged.
+        base: where the user stands.
+
+    Raises:
+        LorafoldError: no such function, or not what it needs.
+    """
+    name = getattr(config, "evaluator", None)
+    if not name:
+        return None
+    if name in OWN:
+        from lorafold.runs.agreement import agreement_evaluator  # models are no concern of others
+
+        return agreement_evaluator(name, adapters, config.evaluator_model, config.evaluator_inputs, config.device, base)
+    return find_evaluator(name, base)
 
 
 def find_evaluator(name: str, base: Path) -> Evaluator:
@@ -27,7 +50,8 @@ def find_evaluator(name: str, base: Path) -> Evaluator:
     except (ImportError, AttributeError, ValueError) as error:
         raise LorafoldError(
             f"evaluator={name!r} cannot be imported ({error})",
-            remedy="Write evaluator=package.module:function, with a module that `python -c 'import ...'` finds.",
+            remedy="Write evaluator=package.module:function, with a module that `python -c 'import ...'` finds, or "
+            f"{' or '.join(OWN)}.",
         ) from error
     if not callable(function):
         raise LorafoldError(f"evaluator={name!r} is no function", remedy="It is called with the adapter's path.")

@@ -20,7 +20,7 @@ from lorafold.adapters.metadata.header import signed
 from lorafold.common.parallel import cpu_threads
 from lorafold.common.registry import located
 from lorafold.common.stopwatch import Stopwatch
-from lorafold.runs.evaluator import Evaluator, evaluate, find_evaluator
+from lorafold.runs.evaluator import Evaluator, evaluate, evaluator_of
 from lorafold.runs.folders import METRICS, clear, finished, sweep_up
 from lorafold.runs.inputs import adapter_paths, hashed, statistics_paths, with_fingerprints
 from lorafold.runs.output import check_output, output_path
@@ -108,7 +108,7 @@ def record_run(run: Run, config: Any, command: Recorded) -> Metrics:
         if _asked(config, "resume") and (earlier := _finished(run, metrics["config"], config, paths)):
             return earlier
         check_output(run.base, _asked(config, "output"), bool(_asked(config, "overwrite")), _read(config, paths))
-        judge = find_evaluator(config.evaluator, run.base) if _asked(config, "evaluator") else None
+        judge = evaluator_of(config, paths, run.base)
         track = find_tracker(config.tracker) if _asked(config, "tracker") else None
         clear(run.folder)
         files = statistics_paths(config)

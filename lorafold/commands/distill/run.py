@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,8 @@ from lorafold.commands.distill.table import kept_start, one_line, show
 from lorafold.common.device import device_of
 from lorafold.common.errors import LorafoldError
 from lorafold.console.progress import progress_bar
-from lorafold.models.inputs import read_inputs
-from lorafold.models.load import check_model, load_model
+from lorafold.models.inputs import Corpus, read_inputs
+from lorafold.models.load import LoadedModel, check_model, load_model
 from lorafold.pipelines.distill.pipeline import DistillResult
 from lorafold.pipelines.distill.pipeline import distill as distill_adapters
 from lorafold.pipelines.distill.plan import make_distill_plan
@@ -74,7 +74,14 @@ def _checked(config: DistillConfig, settings: DistillSettings, count: int) -> _C
 def _work(config: DistillConfig, run: Run, paths: Sequence[Path], settings: DistillSettings) -> DistillResult:
     corpora = [read_inputs(path) for path in config.inputs]
     loaded = load_model(config.base or "", device_of(config.device))
-    inputs = [corpus.batches(loaded.tokenizer, 1, max_tokens=settings.max_tokens) for corpus in corpora]
+    inputs = [_inputs(corpus, loaded, settings) for corpus in corpora]
     saved = Saved(run.folder / STATE, settings.save_every, config.resume)
     with progress_bar(run.alone) as progress:
         return distill_adapters(paths, settings, model=loaded.model, inputs=inputs, saved=saved, progress=progress)
+
+
+def _inputs(corpus: Corpus, loaded: LoadedModel, settings: DistillSettings) -> Iterator[Any]:
+    """Token ids or prompts, one by one."""
+    if loaded.is_pipeline:
+        return (prompt for prompts in corpus.prompts(1) for prompt in prompts)
+    return corpus.batches(loaded.tokenizer, 1, max_tokens=settings.max_tokens)

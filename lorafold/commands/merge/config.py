@@ -26,8 +26,14 @@ class MergeConfig(MergeSettings):
     )
     evaluator: str | None = setting(
         None,
-        "package.module:function of yours, which is given the merged adapter's path and returns numbers",
+        "agreement: share of unlabelled inputs on which a model decides as with each adapter; kl: how far it is from "
+        "their probabilities; or package.module:function of yours, which is given the merged adapter's path and returns "
+        "numbers",
         _MANY,
+    )
+    evaluator_model: str | None = setting(None, "of agreement and kl: the folder of the model, with its head", _MANY)
+    evaluator_inputs: Any = setting(
+        None, "likewise, of each adapter its own: 'evaluator_inputs=[a.txt,b.txt]', see calibrate", _MANY
     )
     score: Any = setting(
         None,

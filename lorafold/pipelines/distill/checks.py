@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lorafold.adapters import Adapter
 from lorafold.common.errors import LorafoldError
 from lorafold.pipelines.distill.features import Probe
 from lorafold.pipelines.distill.loss import Task
@@ -12,18 +11,22 @@ from lorafold.pipelines.distill.loss import Task
 LEAST_INPUTS = 10
 
 
-def check_inputs(adapters: Sequence[Adapter], probes: Sequence[Probe]) -> None:
-    """Refuse too few inputs, and one adapter's for another.
-
-    Raises:
-        LorafoldError: not one set of inputs per adapter, fewer than 10 in one, or the same in two.
-    """
-    if len(probes) != len(adapters):
+def check_count(adapters: Sequence[object], inputs: Sequence[object]) -> None:
+    """Raise LorafoldError unless every adapter has inputs."""
+    if len(inputs) != len(adapters):
         raise LorafoldError(
-            f"{len(probes)} sets of inputs for {len(adapters)} adapters",
+            f"{len(inputs)} sets of inputs for {len(adapters)} adapters",
             key="inputs",
             remedy="Give each adapter its own inputs.",
         )
+
+
+def check_inputs(probes: Sequence[Probe]) -> None:
+    """Refuse too few inputs, and one adapter's for another.
+
+    Raises:
+        LorafoldError: fewer than 10 in one set, or the same in two.
+    """
     for number, probe in enumerate(probes, 1):
         if probe.count < LEAST_INPUTS:
             raise LorafoldError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lorafold.pipelines.distill.autocast import autocast
 from lorafold.pipelines.distill.features import Features
 
 LAYERS = ("last", "all", "pooled")
@@ -52,7 +52,7 @@ class HiddenStates:
     def __call__(self, index: Sequence[int]) -> Features:
         device = next(self.model.parameters()).device
         batch = _padded([self.examples[i] for i in index], device)
-        with _autocast(device, self.dtype):
+        with autocast(device, self.dtype):
             states = _states(self.model, batch, self.layers == "all")
         mask = batch["attention_mask"]
         if self.skip_first:
@@ -95,7 +95,3 @@ def _mean(state: Tensor, mask: Tensor) -> Tensor:
     """Over the tokens that count.  (s, 1, h)"""
     weights = mask[..., None].to(state.dtype)
     return (state * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
-
-
-def _autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lorafold.adapters import Adapter, save
 from lorafold.common.progress import Learning, Progress, listening
@@ -23,15 +23,17 @@ from lorafold.common.text import span
 from lorafold.layers.line_up import check_list, load_all
 from lorafold.models.attach import attached, attached_factors
 from lorafold.models.layers import Part, layers_of
+from lorafold.models.run import reads_from_left
 from lorafold.pipelines._metrics import read_from
 from lorafold.pipelines._tables import data_frame
-from lorafold.pipelines.distill.checks import check_effect, check_inputs
+from lorafold.pipelines.distill.checks import check_count, check_effect, check_inputs
 from lorafold.pipelines.distill.features import Probe, collected, targets_of
 from lorafold.pipelines.distill.hidden_states import HiddenStates, unpadded
 from lorafold.pipelines.distill.inference import still
 from lorafold.pipelines.distill.loss import Task
 from lorafold.pipelines.distill.metrics import Agreement, distill_metrics
 from lorafold.pipelines.distill.plan import DistillPlan, make_distill_plan
+from lorafold.pipelines.distill.predictions import predictions
 from lorafold.pipelines.distill.schedule import held_back
 from lorafold.pipelines.distill.settings import DistillOptions, DistillSettings
 from lorafold.pipelines.distill.state import Saved, state_key
@@ -40,6 +42,8 @@ from lorafold.pipelines.distill.subspaces import SubspaceDistance
 from lorafold.pipelines.distill.train import Lesson, teach
 from lorafold.pipelines.merge.pipeline import merge
 
+# Of those in which a diffusion model meets its inputs: one at random for each.
+DENOISING_STEPS = 20
 # Of the loss on inputs held back: less is rounding.
 _LEAST_GAIN = 1e-4
 
@@ -90,7 +94,7 @@ def distill(
     settings: DistillSettings | None = None,
     *,
     model: Any,
-    inputs: Sequence[Iterable[Mapping[str, Tensor]] | Probe],
+    inputs: Sequence[Iterable[Mapping[str, Tensor]] | Iterable[str] | Probe],
     saved: Saved | None = None,
     progress: Progress | bool | None = None,
     **changes: Unpack[DistillOptions],
@@ -103,8 +107,9 @@ def distill(
     Args:
         adapters: files, folders or adapters in memory, of one base model.
         settings: all settings at once; None: the defaults.
-        model: that base model without adapters, on the device where it is to be computed. It stays as it is.
-        inputs: of each adapter its own: batches of tensors by name (`input_ids`, `attention_mask`), or a `Probe`.
+        model: that base model without adapters, a torch module or a pipeline of diffusers, on the device where it is to be computed. It stays as it is.
+        inputs: of each adapter its own: batches of tensors by name (`input_ids`, `attention_mask`); prompts for a
+            pipeline, whose U-Net or transformer is compared; or a `Probe`.
         saved: where the state is written now and then; None: nowhere.
         progress: True: a bar, in a terminal or a notebook; a function: called as progress(stage, steps made, in all).
         changes: single settings by name, e.g. rank=16, steps=200. `help(lorafold.DistillSettings)` lists them.
@@ -114,15 +119,15 @@ def distill(
     """
     check_list(adapters)
     plan = make_distill_plan(apply_changes(DistillSettings, settings, changes), len(adapters))
-    probes = [_probe(model, own, plan) for own in inputs]
+    check_count(adapters, inputs)
     with listening(progress) as tell:
-        return _distill(model, adapters, probes, plan, saved, tell)
+        return _distill(model, adapters, inputs, plan, saved, tell)
 
 
 def _distill(
     model: Any,
     adapters: Sequence[str | Path | Adapter],
-    probes: Sequence[Probe],
+    inputs: Sequence[Any],
     plan: DistillPlan,
     saved: Saved | None,
     tell: Progress,
@@ -130,12 +135,13 @@ def _distill(
     clock, chosen = Stopwatch(), plan.settings
     with clock("read"):
         read = load_all(adapters, rank=chosen.input_rank, allow_different_bases=chosen.allow_different_bases)
-        check_inputs(read, probes)
     with clock("start"):
         start = _start(read, plan)
         parts = layers_of(model, start)
     with still(model, chosen.checkpointing):
         with clock("targets"):
+            probes = [_probe(model, *pair, plan) for pair in zip(read, inputs, strict=True)]
+            check_inputs(probes)
             tasks = _tasks(model, read, probes, plan, tell)
         device = _device(parts)
         lesson = Lesson(student_of(start, chosen.manifold, device), plan.rates)
@@ -151,16 +157,21 @@ def _distill(
     return replace(result, adapter=learnt) if result.improved else result
 
 
-def _probe(model: Any, inputs: Any, plan: DistillPlan) -> Probe:
+def _probe(model: Any, adapter: Adapter, inputs: Any, plan: DistillPlan) -> Probe:
+    """The inputs of an adapter, ready to run: token ids, or the prompts of a pipeline."""
+    chosen = plan.settings
     if hasattr(inputs, "count") and callable(inputs):
         probe: Probe = inputs
         return probe
+    if not isinstance(model, nn.Module):
+        with attached(model, adapter):
+            return predictions(model, inputs, steps=DENOISING_STEPS, seed=chosen.seed, dtype=plan.dtype)
     examples = [
-        {name: values[: plan.settings.max_tokens] for name, values in example.items()}
+        {name: values[: chosen.max_tokens] for name, values in example.items()}
         for batch in inputs
         for example in unpadded(batch)
     ]
-    return HiddenStates(model, examples, plan.settings.layers, plan.dtype)
+    return HiddenStates(model, examples, chosen.layers, plan.dtype, reads_from_left(model))
 
 
 def _start(inputs: Sequence[Adapter], plan: DistillPlan) -> Adapter:
