@@ -16,8 +16,8 @@ from lorafold.console.tables import Console, plain_table, printable, relative_to
 Metrics = Mapping[str, Any]
 
 _LEGEND = (
-    "before, after: E|h - h_i|^2 / E|h_base - h_i|^2 on the inputs held back: 0 is what",
-    "the adapter alone does, 1 what the model does without adapters.",
+    "before, after: E|h - h_i|^2 / E|h_base - h_i|^2 on the inputs held back,",
+    "0 with the adapter alone, 1 without adapters.",
 )
 _KEPT = "The inputs held back came out no better: the adapter is the start, the merge without inputs."
 

@@ -26,9 +26,9 @@ class MergeConfig(MergeSettings):
     )
     evaluator: str | None = setting(
         None,
-        "agreement: share of unlabelled inputs on which a model decides as with each adapter; kl: how far it is from "
-        "their probabilities; or package.module:function of yours, which is given the merged adapter's path and returns "
-        "numbers",
+        "agreement: share of unlabelled inputs on which a model decides as with each adapter; kl: how far its "
+        "probabilities are from theirs; package.module:function of yours, which is given the merged adapter's path and "
+        "returns numbers",
         _MANY,
     )
     evaluator_model: str | None = setting(None, "of agreement and kl: the folder of the model, with its head", _MANY)

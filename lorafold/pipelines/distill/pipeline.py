@@ -107,7 +107,8 @@ def distill(
     Args:
         adapters: files, folders or adapters in memory, of one base model.
         settings: all settings at once; None: the defaults.
-        model: that base model without adapters, a torch module or a pipeline of diffusers, on the device where it is to be computed. It stays as it is.
+        model: that base model without adapters, a torch module or a pipeline of diffusers, on the device where it is
+            to be computed. It stays as it is.
         inputs: of each adapter its own: batches of tensors by name (`input_ids`, `attention_mask`); prompts for a
             pipeline, whose U-Net or transformer is compared; or a `Probe`.
         saved: where the state is written now and then; None: nowhere.

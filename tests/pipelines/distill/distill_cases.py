@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from lorafold.adapters import Adapter
-from tests.builders import random_adapter
+from lorafold.adapters import Adapter, Module, save
+from tests.builders import changed, random_adapter
 
 WORDS = 50
 BERT_SHAPES = {
@@ -28,7 +31,7 @@ def bert() -> Any:
 
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-    return BertModel(BertConfig(**sizes, vocab_size=WORDS, max_position_embeddings=16), add_pooling_layer=False)
+    return BertModel(BertConfig(**sizes, vocab_size=WORDS, max_position_embeddings=16))
 
 
 def llama() -> Any:
@@ -56,3 +59,17 @@ def inputs(seed: int, count: int = 20) -> list[dict[str, Tensor]]:
         mask = (torch.arange(7) < lengths).long()
         batches.append({"input_ids": ids * mask, "attention_mask": mask})
     return batches
+
+
+def on_disk(place: Path, kind: str = "bert", count: int = 20) -> None:
+    """MODEL, adapters a and b, a.safetensors and b.safetensors with token ids: as a user has them."""
+    build, shapes = MODELS[kind]
+    build().save_pretrained(place / "MODEL")
+    for seed, (name, adapter) in enumerate(zip("ab", adapters(shapes), strict=True)):
+        save(changed(adapter, as_float32), place / name)
+        own = inputs(seed, count)
+        save_file({key: torch.cat([batch[key] for batch in own]) for key in own[0]}, place / f"{name}.safetensors")
+
+
+def as_float32(module: Module) -> Module:
+    return replace(module, up=module.up.float(), down=module.down.float())
