@@ -12,8 +12,8 @@ from lorafold.adapters.files.locate import STATISTICS
 from lorafold.commands.calibrate.config import CalibrateConfig
 from lorafold.commands.calibrate.table import one_line, show
 from lorafold.common.errors import LorafoldError
-from lorafold.common.text import short_names
 from lorafold.common.progress import progress_bar
+from lorafold.common.text import short_names
 from lorafold.pipelines.calibrate.pipeline import CalibrateResult, check_calibrate
 from lorafold.pipelines.calibrate.pipeline import calibrate as calibrate_adapters
 from lorafold.pipelines.calibrate.settings import CalibrateSettings

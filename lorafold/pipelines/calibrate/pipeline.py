@@ -17,9 +17,8 @@ from lorafold.calibration.file import save_statistics
 from lorafold.calibration.statistics import Statistics
 from lorafold.common.device import device_of
 from lorafold.common.errors import LorafoldError
-from lorafold.common.progress import listening
+from lorafold.common.progress import Progress, Stage, listening
 from lorafold.common.settings import apply_changes
-from lorafold.common.progress import Progress, Stage
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.layers.line_up import check_list
 from lorafold.models.attach import attached
