@@ -14,7 +14,7 @@ from lorafold.commands.distill.config import DistillConfig
 from lorafold.commands.distill.table import kept_start, one_line, show
 from lorafold.common.device import device_of
 from lorafold.common.errors import LorafoldError
-from lorafold.console.progress import progress_bar
+from lorafold.common.progress import progress_bar
 from lorafold.models.inputs import Corpus, read_inputs
 from lorafold.models.load import LoadedModel, check_model, load_model
 from lorafold.pipelines.distill.pipeline import DistillResult
