@@ -64,3 +64,11 @@ def warm() -> Forks:
     server = Forks()
     atexit.register(server.close)
     return server
+
+
+def refused(process: Ended) -> str:
+    """What the one line says with which a mistake ends."""
+    assert (process.returncode, process.stdout) == (1, "")
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("lorafold: error: ")
+    return line.removeprefix("lorafold: error: ")

@@ -15,6 +15,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+_DOCUMENT = Path(__file__).resolve().parent / "document.html"
+
 
 def self_contained(
     template: Path, styles: Sequence[str], scripts: Sequence[Path], title: str, content: Mapping[str, Any], **parts: str
@@ -22,7 +24,7 @@ def self_contained(
     """The text of a page.
 
     Args:
-        template: with $title, $style, $style_hash, $script, $script_hash, $data and the names of `parts`.
+        template: of the body, with the names of `parts`.
         styles: the text of the style sheets.
         scripts: in this order they make one script.
         title: any text.
@@ -31,8 +33,8 @@ def self_contained(
     """
     style = "\n".join(styles)
     script = "\n".join(path.read_text(encoding="utf-8") for path in scripts)
-    return Template(template.read_text(encoding="utf-8")).substitute(
-        parts,
+    return _template(_DOCUMENT).substitute(
+        body=_template(template).substitute(parts),
         title=html.escape(title.encode("utf-8", "replace").decode("utf-8")),  # paths may hold what is no Unicode
         style=style,
         style_hash=_hash(style),
@@ -40,6 +42,10 @@ def self_contained(
         script_hash=_hash(script),
         data=embedded(content),
     )
+
+
+def _template(path: Path) -> Template:
+    return Template(path.read_text(encoding="utf-8"))
 
 
 def embedded(content: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from lorafold.cli import exit_status
 from tests.builders import random_adapter
 from tests.cli.test_app import QUICK, runs_in
 from tests.command_lines import lorafold as run
+from tests.command_lines import refused
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -31,13 +32,6 @@ def here(tmp_path):
 
 
 PAIR = ("adapters=[a.safetensors,b.safetensors]", *QUICK, "rank=2", "page=false")
-
-
-def refused(process):
-    assert (process.returncode, process.stdout) == (1, "")
-    (line,) = process.stderr.splitlines()
-    assert line.startswith("lorafold: error: ")
-    return line.removeprefix("lorafold: error: ")
 
 
 @pytest.mark.parametrize(

@@ -10,24 +10,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 from torch import Tensor
 
 from lorafold.adapters.adapter import Adapter
-from lorafold.adapters.files.factor_pair import alpha_value, check_complete, factor_pair, floating
-from lorafold.adapters.files.tensor_file import TensorFile, write_tensors
-from lorafold.adapters.files.webui_hashes import with_hashes
+from lorafold.adapters.files.factor_pair import alpha_value, check_complete, factor_pair
+from lorafold.adapters.files.tensor_file import TensorFile
 from lorafold.adapters.formats.diffusers_keys import ALPHA, DOWN, UP, split_parts
 from lorafold.adapters.formats.fold_scale import unscaled_tensors
-from lorafold.adapters.formats.refusals import unsupported
+from lorafold.adapters.formats.layer_parts import check_extras, check_module, sort_tensors, write_hashed
 from lorafold.adapters.formats.registry import format
 from lorafold.adapters.module import Module
 from lorafold.common.errors import LorafoldError
 
+_FILE = "a ComfyUI file"
 _NAME = re.compile(r"(?:diffusion_model|text_encoders)\..+")
 _FACTOR = re.compile(rf"{_NAME.pattern}\.lora_[AB]\.(?:[^.]+\.)?weight")
-_DELTA = re.compile(r".+\.(?:diff|diff_b|w_norm|b_norm)")
 
 
 def _detect(keys: Collection[str]) -> bool:
@@ -35,8 +33,7 @@ def _detect(keys: Collection[str]) -> bool:
 
 
 def _tensors(adapter: Adapter) -> dict[str, Tensor]:
-    for key in adapter.extras:
-        raise LorafoldError("a ComfyUI file cannot hold whole weights", key=key, remedy="Save as PEFT.")
+    check_extras(adapter, _FILE)
     for module in adapter.modules.values():
         _check_module(module)
     pairs = {key: tensor for module in adapter.modules.values() for key, tensor in unscaled_tensors(module)}
@@ -44,10 +41,7 @@ def _tensors(adapter: Adapter) -> dict[str, Tensor]:
 
 
 def _check_module(module: Module) -> None:
-    if module.bias is not None or module.kind == "embedding":
-        raise LorafoldError(
-            "a ComfyUI file can hold neither a LoRA bias nor an embedding", key=module.name, remedy="Save as PEFT."
-        )
+    check_module(module, _FILE)
     if _NAME.fullmatch(module.name) is None:
         raise LorafoldError(
             "neither diffusion_model. nor text_encoders. in front",
@@ -56,15 +50,16 @@ def _check_module(module: Module) -> None:
         )
 
 
-def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
-    write_tensors(path, tensors, with_hashes(tensors, adapter.metadata))
+def _split(key: str) -> tuple[str, str] | None:
+    names = split_parts(key)
+    return names if names is not None and names[1] in (DOWN, UP, ALPHA) else None
 
 
 @format(
     "comfyui",
     detect=_detect,
     tensors=_tensors,
-    write=_write,
+    write=write_hashed,
     holds=["an additive tensor"],
     style="comfyui",
 )
@@ -74,16 +69,7 @@ def read(file: TensorFile) -> Adapter:
     Raises:
         LorafoldError: an unknown tensor, an incomplete module, or a bad shape, dtype or alpha.
     """
-    parts: dict[str, dict[str, str]] = {}  # module -> part -> key
-    deltas: dict[str, Tensor] = {}
-    for key in file.tensors:
-        found = split_parts(key)
-        if found is not None and found[1] in (DOWN, UP, ALPHA):
-            parts.setdefault(found[0], {})[found[1]] = key
-        elif _DELTA.fullmatch(key):
-            deltas[key] = floating(file, key)
-        else:
-            raise unsupported(file.path, key)
+    parts, deltas = sort_tensors(file, _split)
     modules = {name: _module(file, name, keys) for name, keys in parts.items()}
     return Adapter("comfyui", modules, deltas=deltas, metadata=file.metadata)
 

@@ -17,7 +17,7 @@ _STYLES = ("page", "figures")
 # In this order they make one script: "main" starts it.
 _SCRIPTS = (
     _HERE / "script" / "data.js",
-    *(_SHARED / "script" / f"{name}.js" for name in ("format", "dom", "colour", "order")),
+    *(_SHARED / "script" / f"{name}.js" for name in ("format", "dom", "colour", "order", "views")),
     *(_HERE / "script" / f"{name}.js" for name in ("state", "chart")),
     *(_HERE / "script" / f"{name}.js" for name in ("heading", "matrices", "overview", "heatmap", "module", "angles")),
     *(_HERE / "script" / f"{name}.js" for name in ("bars", "table", "main")),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).resolve().parent
 _PAGES = Path(pages.__file__).resolve().parent
-_SHARED = ("format", "dom", "colour", "order")  # scripts of the page about overlap
+_SHARED = ("format", "dom", "colour", "order", "views")  # scripts of the page about overlap
 _OWN = ("runs", "table", "chosen", "marks", "main")  # "main" starts them
 _SHOWN = 200  # problems of a kind; of more, the number is told
 
@@ -86,11 +86,11 @@ def _problems(sweep: Sweep) -> str:
 
 
 def _rows(sweep: Sweep, status: str) -> Iterable[str]:
-    found = [problem for problem in sweep.problems if problem.status == status]
-    names = sweep.named([problem.folder for problem in found])
-    yield from (_row(problem, name) for problem, name in zip(found[:_SHOWN], names, strict=False))
-    if len(found) > _SHOWN:
-        yield f'<tr><td>{status}</td><td colspan="3">and {len(found) - _SHOWN:,} more: see report.csv</td></tr>'
+    problems = [problem for problem in sweep.problems if problem.status == status]
+    names = sweep.named([problem.folder for problem in problems])
+    yield from (_row(problem, name) for problem, name in zip(problems[:_SHOWN], names, strict=False))
+    if len(problems) > _SHOWN:
+        yield f'<tr><td>{status}</td><td colspan="3">and {len(problems) - _SHOWN:,} more: see report.csv</td></tr>'
 
 
 def _row(problem: Problem, name: str) -> str:

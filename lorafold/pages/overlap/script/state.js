@@ -12,18 +12,6 @@ const state = {
   dark: darkScheme.matches,
 };
 
-const views = [];
-
-/** Call `draw` whenever one of the `keys` of the state is set. */
-function view(keys, draw) {
-  views.push({ keys, draw });
-}
-
-function set(change) {
-  Object.assign(state, change);
-  for (const { keys, draw } of views) if (keys.some((key) => key in change)) draw();
-}
-
 /** Another pair for the whole page; the table begins with it too. */
 const choosePair = (p) => set({ pair: p, tablePair: p });
 

@@ -13,18 +13,6 @@ const state = {
   onlyFront: false,
 };
 
-const views = [];
-
-/** Call `draw` whenever one of the `keys` of the state is set. */
-function view(keys, draw) {
-  views.push({ keys, draw });
-}
-
-function set(change) {
-  Object.assign(state, change);
-  for (const { keys, draw } of views) if (keys.some((key) => key in change)) draw();
-}
-
 /** What a row says, for the filter. */
 const rowText = ({ name, command, settings }) => [name, command, ...settings.map(({ text }) => text ?? "")].join(" ");
 
