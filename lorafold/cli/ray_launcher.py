@@ -47,8 +47,8 @@ class RayLauncher(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-        own = not ray.is_initialized()
-        if own:
+        started_here = not ray.is_initialized()
+        if started_here:
             self._connect(ray)
         try:
             remote = ray.remote(_run).options(**self.resources, max_retries=0)
@@ -59,7 +59,7 @@ class RayLauncher(Launcher):
             ]
             return [_result(run) for run in runs]
         finally:
-            if own:
+            if started_here:
                 ray.shutdown()
 
     def _connect(self, ray: Any) -> None:

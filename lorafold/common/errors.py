@@ -32,8 +32,8 @@ class LorafoldError(ValueError):
         key: str | None = None,
         remedy: str | None = None,
     ) -> None:
-        known = (path, None if key is None else _short(key, _KEY))
-        where = "".join(f"{part}: " for part in known if part is not None)
+        places = (path, None if key is None else _short(key, _KEY))
+        where = "".join(f"{part}: " for part in places if part is not None)
         short = _short(problem, _PROBLEM)
         super().__init__(_plain(where + (short if remedy is None else f"{short.rstrip('.')}. {remedy}")))
         self.path, self.key, self.remedy = path, key, remedy
@@ -57,7 +57,7 @@ def suggest(word: str, words: Iterable[str]) -> str:
 
 def unknown(kind: str, name: Any, names: Iterable[str]) -> LorafoldError:
     """The refusal of a name, with those that there are."""
-    known = list(names)
+    listed = list(names)
     return LorafoldError(
-        f"unknown {kind} {name!r}", remedy=f"Choose one of {', '.join(known)}.{suggest(str(name), known)}"
+        f"unknown {kind} {name!r}", remedy=f"Choose one of {', '.join(listed)}.{suggest(str(name), listed)}"
     )

@@ -55,15 +55,15 @@ def choice(
     given = {key: located(option) for key, option in given.items()}
     name = given["name"]
     if name in choices(group):
-        known = _file(group, name)
+        options = _file(group, name)
     elif name in others:
-        known = {"name": name, **defaults(name)} | {"name": name}
+        options = {"name": name, **defaults(name)} | {"name": name}
     else:
         raise unknown(group, name, sorted({*choices(group), *others}))
     for key in given:
-        if key not in known:
-            raise _unknown_option(f"{group}.{key}", key, (option for option in known if option != "name"))
-    return {**known, **given}
+        if key not in options:
+            raise _unknown_option(f"{group}.{key}", key, (option for option in options if option != "name"))
+    return {**options, **given}
 
 
 def signature_defaults(function: Callable[..., Any], supplied: Collection[str] = ()) -> dict[str, Any]:
@@ -78,9 +78,9 @@ def signature_defaults(function: Callable[..., Any], supplied: Collection[str] =
     options = {name: parameter for name, parameter in _keywords(function).items() if name not in supplied}
     for name, parameter in options.items():
         if parameter.default is parameter.empty:
-            own = getattr(function, "__name__", repr(function))
+            function_name = getattr(function, "__name__", repr(function))
             remedy = "Write one into the signature."
-            raise LorafoldError(f"the option {name!r} of {own} has no default", remedy=remedy)
+            raise LorafoldError(f"the option {name!r} of {function_name} has no default", remedy=remedy)
     return {name: parameter.default for name, parameter in options.items()}
 
 
@@ -115,8 +115,8 @@ def _file(group: str, name: str) -> dict[str, Any]:
     return options
 
 
-def _unknown_option(where: str, key: str, known: Iterable[str]) -> LorafoldError:
-    names = list(known)
+def _unknown_option(where: str, key: str, options: Iterable[str]) -> LorafoldError:
+    names = list(options)
     listing = f"The options are {', '.join(names)}." if names else "It has no options."
     return LorafoldError(f"unknown option {where}", remedy=listing + suggest(key, names))
 

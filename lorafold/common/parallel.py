@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def map_parallel(work: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch.device) -> Iterator[Result]:
-    """`work` of every piece, in order, as they become ready.
+    """`work` of every piece, in their order, each as soon as it is there.
 
     On a CPU a thread per piece beats threads inside each operation: batched LAPACK uses one core only, small products
     are over before their threads have met, and the result does not depend on the number of threads. torch releases

@@ -42,5 +42,5 @@ def _peak_working_set() -> float | None:
     current.argtypes, current.restype = (), ctypes.c_void_p
     info.argtypes, info.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32), ctypes.c_int
     counters = _Counters(cb=ctypes.sizeof(_Counters))
-    known = info(current(), ctypes.byref(counters), counters.cb)
-    return counters.PeakWorkingSetSize / 2**20 if known else None
+    succeeded = info(current(), ctypes.byref(counters), counters.cb)
+    return counters.PeakWorkingSetSize / 2**20 if succeeded else None

@@ -80,13 +80,13 @@ class Registry(Mapping[str, T]):
 
     def __contains__(self, name: object) -> bool:
         """Whether there is something to look up: a known name, or that of a file at hand."""
-        known = name in self._entries or name in self._installed
-        return known or is_at_hand(name)
+        exists = name in self._entries or name in self._installed
+        return exists or is_at_hand(name)
 
     def __iter__(self) -> Iterator[str]:
-        own = [*self._entries]
-        yield from own
-        yield from (name for name in self._installed if name not in own)
+        names = [*self._entries]
+        yield from names
+        yield from (name for name in self._installed if name not in names)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -115,8 +115,8 @@ def located(name: Any) -> Any:
     """The name of something in a file at hand with the file's full path; anything else as it is."""
     if not is_at_hand(name):
         return name
-    path, _, own = name.rpartition(":")
-    return f"{with_home(path).resolve()}:{own}"
+    path, _, member = name.rpartition(":")
+    return f"{with_home(path).resolve()}:{member}"
 
 
 def import_siblings(package: str, path: Sequence[str]) -> None:

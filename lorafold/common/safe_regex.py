@@ -57,8 +57,8 @@ def _count(items: Any, length: int) -> tuple[float, int]:
     """(factor, number of unbounded repetitions in a row) of a sequence."""
     factor, repeats = 1.0, 0
     for operation, argument in items:
-        own, inner = _one(str(operation), argument, length)
-        factor, repeats = factor * own, repeats + inner
+        outer, inner = _one(str(operation), argument, length)
+        factor, repeats = factor * outer, repeats + inner
     return factor, repeats
 
 

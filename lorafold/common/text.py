@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields, is_dataclass
+from math import fsum
 from typing import Any
 
 UNITS = ("", " k", " M", " G")
@@ -15,10 +16,10 @@ UNITS = ("", " k", " M", " G")
 
 def span(values: Iterable[float | None]) -> str:
     """`8`, `4-32`, or a dash where nothing is known."""
-    known = [value for value in values if value is not None]
-    if not known:
+    numbers = [value for value in values if value is not None]
+    if not numbers:
         return "-"
-    low, high = (f"{value:.4g}" for value in (min(known), max(known)))
+    low, high = (f"{value:.4g}" for value in (min(numbers), max(numbers)))
     return low if low == high else f"{low}-{high}"
 
 
@@ -43,9 +44,9 @@ def number(value: float | None, digits: int) -> str:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Of those that are known."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    """The mean of those that are known; None without any."""
+    numbers = [value for value in values if value is not None]
+    return fsum(numbers) / len(numbers) if numbers else None
 
 
 _SUFFIX = re.compile(r"(?:[/\\]adapter_model)?\.(?:safetensors|bin|pt)$", re.IGNORECASE)
@@ -57,15 +58,15 @@ def short_names(paths: Sequence[str | None]) -> list[str]:
     An adapter without a path, and each of several with the same path, is named by its number.
     """
     parts = [re.split(r"[/\\]+", _SUFFIX.sub("", path or "").rstrip("/\\")) for path in paths]
-    return [_shortest(own, number, parts) for number, own in enumerate(parts)]
+    return [_shortest(path, number, parts) for number, path in enumerate(parts)]
 
 
-def _shortest(own: list[str], number: int, all_parts: list[list[str]]) -> str:
-    others = [parts for index, parts in enumerate(all_parts) if index != number]
-    for length in range(1, len(own) + 1):
-        if own[-length] and all(parts[-length:] != own[-length:] for parts in others):
-            return "/".join(own[-length:])
-    return " ".join(filter(None, (own[-1], f"adapter {number + 1}")))
+def _shortest(path: list[str], number: int, all_parts: list[list[str]]) -> str:
+    other_paths = [parts for index, parts in enumerate(all_parts) if index != number]
+    for length in range(1, len(path) + 1):
+        if path[-length] and all(parts[-length:] != path[-length:] for parts in other_paths):
+            return "/".join(path[-length:])
+    return " ".join(filter(None, (path[-1], f"adapter {number + 1}")))
 
 
 _LONGEST = 180  # characters

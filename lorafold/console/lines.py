@@ -29,7 +29,7 @@ def tell(text: str) -> None:
 
 
 class FittedHandler(logging.StreamHandler[IO[str]]):
-    """Of Hydra, which tells of every run of a sweep that it begins."""
+    """For Hydra, which tells of every run of a sweep that it begins."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line as the stream takes it."""

@@ -41,8 +41,8 @@ def iso_cts(cores: Tensor, weights: Tensor, *, common: float) -> Tensor:
     each = _specific(total.rank, tasks, common)
     shared = total.leading(total.rank - tasks * each)
     residuals = terms - (shared.left @ shared.left.mT)[:, None] @ terms
-    own = spectrum(residuals, floor=RANK_TOLERANCE * torch.linalg.matrix_norm(terms)).leading(each[:, None])
-    parts = shared.beside(own.pooled())
+    specific = spectrum(residuals, floor=RANK_TOLERANCE * torch.linalg.matrix_norm(terms)).leading(each[:, None])
+    parts = shared.beside(specific.pooled())
     return parts.mean[:, None, None] * (isometry(parts.left) @ isometry(parts.right).mT)
 
 

@@ -34,7 +34,7 @@ def karcher(cores: Tensor, weights: Tensor) -> Tensor:
 
 
 def _sphere_mean(points: Tensor, shares: Tensor) -> Tensor:
-    """Of unit vectors (b, N, d) with shares (b, N); modules stop one by one.  (b, d)"""
+    """The mean of unit vectors (b, N, d) with shares (b, N); modules stop one by one.  (b, d)"""
     mean = _unit((shares[..., None] * points).sum(1))
     for _ in range(_MOST_STEPS):
         step = _gradient(mean, points, shares)

@@ -37,9 +37,9 @@ def lego(factors: Factors, weights: Tensor) -> Tensor:
     members = _clusters(units, real, min(rank, units.shape[1]))  # (b, M, k)
     sizes = members.sum(1)
     centres = _centres(units, members)
-    wanted = (members * units.abs().amax(-1, keepdim=True)).sum(1) / sizes.clamp_min(1)
-    found = centres.abs().amax(-1)
-    centres = centres * (wanted / torch.where(found > 0, found, torch.inf))[..., None]
+    target = (members * units.abs().amax(-1, keepdim=True)).sum(1) / sizes.clamp_min(1)
+    heights = centres.abs().amax(-1)
+    centres = centres * (target / torch.where(heights > 0, heights, torch.inf))[..., None]
     strength = (sizes.sum(-1) / (sizes > 0).sum(-1).clamp_min(1)).sqrt()  # √(M / k)
     return strength[:, None, None] * (centres[..., rank:].mT @ centres[..., :rank])
 

@@ -33,7 +33,7 @@ def slerp(cores: Tensor, weights: Tensor) -> Tensor:
 
 
 def _coefficients(cosine: Tensor, t: Tensor) -> Tensor:
-    """Of the two ends.  (b, 2)"""
+    """The shares of the two ends.  (b, 2)"""
     theta = cosine.arccos()
     shares = torch.stack([1 - t, t], -1)
     arc = (shares * theta[:, None]).sin() / theta.sin().clamp_min(torch.finfo(theta.dtype).tiny)[:, None]

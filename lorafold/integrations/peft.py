@@ -73,10 +73,10 @@ def add_merged_adapter(
 
 
 def _check_names(model: PeftModel, adapters: Sequence[str], adapter_name: str) -> None:
-    known = ", ".join(model.peft_config)
+    names = ", ".join(model.peft_config)
     for name in adapters:
         if name not in model.peft_config:
-            raise LorafoldError(f"the model has no adapter {name!r}", remedy=f"It has {known}.")
+            raise LorafoldError(f"the model has no adapter {name!r}", remedy=f"It has {names}.")
     if adapter_name in model.peft_config:
         raise LorafoldError(
             f"the model has an adapter {adapter_name!r} already",
@@ -125,8 +125,8 @@ def _add(model: PeftModel, merged: Sequence[str], name: str, adapter: Adapter) -
 
 def _prepare(model: PeftModel, name: str, tensors: Mapping[str, Tensor]) -> None:
     """Freeze the new factors, and give them the dtype of what they will hold; PEFT gives them the base model's."""
-    own = re.compile(rf"\.(lora_[^.]+)\.{re.escape(name)}(?=\.|$)")
+    pattern = re.compile(rf"\.(lora_[^.]+)\.{re.escape(name)}(?=\.|$)")
     for key, parameter in model.named_parameters():
-        if own.search(key):
+        if pattern.search(key):
             parameter.requires_grad_(False)
-            parameter.data = parameter.data.to(tensors[own.sub(r".\1", key)].dtype)
+            parameter.data = parameter.data.to(tensors[pattern.sub(r".\1", key)].dtype)

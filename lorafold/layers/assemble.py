@@ -73,41 +73,41 @@ def _computable(tensor: Tensor) -> Tensor:
 
 
 def _module(like: Module, adapters: Sequence[Adapter], weights: Sequence[float], up: Tensor, down: Tensor) -> Module:
-    found = [(adapter.modules.get(like.name), weight) for adapter, weight in zip(adapters, weights, strict=True)]
-    biases = [w * module.scale * module.bias.double() for module, w in found if module and module.bias is not None]
+    weighted = [(adapter.modules.get(like.name), weight) for adapter, weight in zip(adapters, weights, strict=True)]
+    biases = [w * module.scale * module.bias.double() for module, w in weighted if module and module.bias is not None]
     bias = torch.stack(biases).sum(0).to(up.dtype) if biases else None
     return replace(like, up=up, down=down, scale=1.0, bias=bias, lost=0.0)
 
 
 def _deltas(adapters: Sequence[Adapter], weights: Callable[[str], Sequence[float]]) -> dict[str, Tensor]:
     """Σ weight_i δ_i for every additive tensor, in the dtype of the first."""
-    found: dict[str, Tensor] = {}
+    sums: dict[str, Tensor] = {}
     for number, adapter in enumerate(adapters):
         for key, delta in adapter.deltas.items():
             weight = weights(key)[number]
-            sofar = found.get(key, torch.zeros_like(delta))
-            if sofar.shape != delta.shape:
+            total = sums.get(key, torch.zeros_like(delta))
+            if total.shape != delta.shape:
                 raise LorafoldError(
-                    f"shape {tuple(delta.shape)} here but {tuple(sofar.shape)} in another adapter",
+                    f"shape {tuple(delta.shape)} here but {tuple(total.shape)} in another adapter",
                     path=adapter.path,
                     key=key,
                     remedy="Merge adapters of one base model.",
                 )
-            found[key] = (sofar.double() + weight * delta.double()).to(sofar.dtype)
-    return found
+            sums[key] = (total.double() + weight * delta.double()).to(total.dtype)
+    return sums
 
 
 def _extras(adapters: Sequence[Adapter]) -> dict[str, Tensor]:
     """Absolute tensors: carried where one adapter has them, or all that do agree."""
-    found: dict[str, Tensor] = {}
+    carried: dict[str, Tensor] = {}
     for adapter in adapters:
         for key, extra in adapter.extras.items():
-            if key in found and not _is_same(found[key], extra):
+            if key in carried and not _is_same(carried[key], extra):
                 raise LorafoldError(
                     "a full weight that differs between the adapters, so it can be neither carried nor merged",
                     path=adapter.path,
                     key=key,
                     remedy="Remove it from all adapters but one (PEFT: modules_to_save, bias).",
                 )
-            found[key] = extra
-    return found
+            carried[key] = extra
+    return carried

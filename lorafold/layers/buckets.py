@@ -34,7 +34,7 @@ def buckets(layers: Sequence[Layer], rank: int | None = None) -> list[Bucket]:
     """
     exact: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for position, layer in enumerate(layers):
-        exact[tuple(max(1, own) for own in layer.ranks)].append(position)
+        exact[tuple(max(1, module_rank) for module_rank in layer.ranks)].append(position)
     joined: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for slots, positions in exact.items():
         may_join = rank is not None and len(positions) < _FEW and sum(slots) >= rank

@@ -87,10 +87,10 @@ def data_frame(rows: Iterable[Metrics]) -> Any:
 def pair_rows(modules: Iterable[Metrics]) -> Iterator[Json]:
     """One per module and pair of adapters, which are counted from 1."""
     for module in modules:
-        own = {key: value for key, value in module.items() if key != "pairs"}
+        fields = {key: value for key, value in module.items() if key != "pairs"}
         for pair in module["pairs"]:
             first, second = (position + 1 for position in pair["pair"])
-            yield {**own, "first": first, "second": second, **{k: v for k, v in pair.items() if k != "pair"}}
+            yield {**fields, "first": first, "second": second, **{k: v for k, v in pair.items() if k != "pair"}}
 
 
 def _flat(entry: Metrics) -> Iterator[tuple[str, Any]]:

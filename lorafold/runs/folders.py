@@ -54,15 +54,15 @@ def sweep_up(folder: Path) -> None:
 def leave_error(folder: Path, error: Exception) -> None:
     """Write down why the run failed: a mistake of the user in one line, anything else with its traceback."""
     clear(folder)
-    known = isinstance(error, LorafoldError)
-    text = f"{error}\n" if known else "".join(traceback.format_exception(error))
+    expected = isinstance(error, LorafoldError)
+    text = f"{error}\n" if expected else "".join(traceback.format_exception(error))
     (folder / ERROR).write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def failures(sweep: Path) -> dict[Path, str]:
     """The folders of failed runs, and the last line of what each says about it."""
-    found = sorted(sweep.rglob(ERROR), key=lambda path: (len(str(path)), path))
-    return {path.parent: path.read_text(encoding="utf-8").strip().splitlines()[-1] for path in found}
+    files = sorted(sweep.rglob(ERROR), key=lambda path: (len(str(path)), path))
+    return {path.parent: path.read_text(encoding="utf-8").strip().splitlines()[-1] for path in files}
 
 
 def summary_of_failures(sweep: Path, most: int = 3) -> str:

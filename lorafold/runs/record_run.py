@@ -171,8 +171,8 @@ def _config(config: Any, paths: Sequence[Path], settings: Mapping[str, Any]) -> 
     """Every setting as it counts, paths and threads as they were in fact."""
     adapters = "demo" if config.adapters == "demo" else [str(path) for path in paths]
     names = [field.name for field in fields(config) if field.name not in (*settings, "adapters", *_NOT_RECORDED)]
-    own = {name: getattr(config, name) for name in names}
-    return {"adapters": adapters, **settings, **own, "threads": torch.get_num_threads()}
+    values = {name: getattr(config, name) for name in names}
+    return {"adapters": adapters, **settings, **values, "threads": torch.get_num_threads()}
 
 
 def _read(config: Any, paths: Sequence[Path]) -> list[Path]:

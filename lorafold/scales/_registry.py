@@ -59,8 +59,8 @@ def update_norms(cores: Tensor, merged: Tensor, weights: Tensor, energies: Tenso
         weights, energies: w_i and ‖ΔW_i‖² (b, N).
     """
     products = (cores * merged[:, None]).sum((-2, -1))
-    found = weights, energies, cores.square().sum((-2, -1)), products, merged.square().sum((-2, -1))
-    return UpdateNorms(*(part.cpu() for part in found))
+    norms = weights, energies, cores.square().sum((-2, -1)), products, merged.square().sum((-2, -1))
+    return UpdateNorms(*(part.cpu() for part in norms))
 
 
 def joined_norms(parts: Sequence[UpdateNorms]) -> UpdateNorms:

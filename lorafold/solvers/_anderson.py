@@ -28,12 +28,12 @@ class Anderson:
         if self._last is not None:
             self._remember(iterate - self._last[0], residual - self._last[1])
         self._last = iterate, residual
-        seen = torch.einsum("hbd,bd->bh", self._residuals, residual)
+        products = torch.einsum("hbd,bd->bh", self._residuals, residual)
         size = self._gram.diagonal(dim1=-2, dim2=-1).amax(-1, keepdim=True)
         # differences that agree to sqrt(eps) add nothing but noise
         eps = torch.finfo(residual.dtype).eps
-        ridge = torch.diag_embed((eps * size).clamp_min(torch.finfo(residual.dtype).tiny).expand(seen.shape))
-        weights = torch.linalg.solve(self._gram + ridge, seen[..., None]).squeeze(-1)
+        ridge = torch.diag_embed((eps * size).clamp_min(torch.finfo(residual.dtype).tiny).expand(products.shape))
+        weights = torch.linalg.solve(self._gram + ridge, products[..., None]).squeeze(-1)
         return iterate + residual - torch.einsum("bh,hbd->bd", weights, self._moves)
 
     def _remember(self, iterate: Tensor, residual: Tensor) -> None:

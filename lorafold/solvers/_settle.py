@@ -23,8 +23,8 @@ def begin(objective: Objective, tol: float, max_steps: int) -> tuple[Point, Poin
     last, steps = first, torch.zeros_like(first.value, dtype=torch.int64)
     rows = (first.gradient_norm > tol).nonzero().squeeze(-1)
     if max_steps and len(rows):
-        found, count = polish(select_rows(objective, rows), select_rows(bases, rows), tol, max_steps)
-        last, steps = scatter_rows(last, rows, found), steps.index_copy(0, rows, count)
+        polished, count = polish(select_rows(objective, rows), select_rows(bases, rows), tol, max_steps)
+        last, steps = scatter_rows(last, rows, polished), steps.index_copy(0, rows, count)
     return first, last, steps
 
 

@@ -47,8 +47,8 @@ def _swept(objective: Objective, bases: Bases) -> Bases:
 
 
 def _best_left(objective: Objective, right: Tensor) -> Tensor:
-    seen = objective.seen_from_left(right[..., : objective.rank])
-    return eigenbasis(_form(objective.left) + seen @ seen.mT)
+    projection = objective.seen_from_left(right[..., : objective.rank])
+    return eigenbasis(_form(objective.left) + projection @ projection.mT)
 
 
 def _form(term: Term) -> Tensor:

@@ -21,17 +21,17 @@ def sweep(objective: Objective, left: Tensor, right: Tensor) -> tuple[Tensor, Te
     return left, _improve(objective.right, objective.transposed.seen_from_left(left), right)
 
 
-def _improve(term: Term, seen: Tensor, frame: Tensor) -> Tensor:
-    """A better X = frame (b, d, r) for F = term(X) - ‖seenᵀX‖².
+def _improve(term: Term, projection: Tensor, frame: Tensor) -> Tensor:
+    """A better X = frame (b, d, r) for F = term(X) - ‖projectionᵀX‖².
 
     Quadratic distances: F = constant - tr(XᵀKX), so the minimiser is the top eigenspace of K.
     Others: s‖X‖² - F is convex, so its linearisation at X is a minorant, which the polar factor of its gradient
     maximises over orthonormal frames; F cannot rise (minorise-maximise; Journée et al. 2010).
     """
     if term.form is None:
-        gradient = term.evaluate(frame)[1] / 2 - seen @ (seen.mT @ frame)
+        gradient = term.evaluate(frame)[1] / 2 - projection @ (projection.mT @ frame)
         return _same_span(term.shift[:, None, None] * frame - gradient, frame)
-    form = term.form + seen @ seen.mT
+    form = term.form + projection @ projection.mT
     top = top_eigenvectors(form, frame.shape[-1])
     return top @ polar(top.mT @ frame)
 
@@ -50,5 +50,5 @@ def _same_span(target: Tensor, frame: Tensor) -> Tensor:
 
 
 def top_eigenvectors(form: Tensor, rank: int) -> Tensor:
-    """Of symmetric (b, d, d), in ascending order.  (b, d, r)"""
+    """The eigenvectors of the r largest eigenvalues of symmetric (b, d, d), in ascending order.  (b, d, r)"""
     return torch.linalg.eigh(form).eigenvectors[..., -rank:]

@@ -42,16 +42,16 @@ def riemannian_adam(
     """
     first, best, iterations = begin(objective, tol, start_steps)
     rates = torch.full_like(first.value, learning_rate)
-    for done in range(0, max_steps, _CYCLE):
+    for step in range(0, max_steps, _CYCLE):
         rows = (best.gradient_norm > tol).nonzero().squeeze(-1)
         if not len(rows):
             break
-        part, known = select_rows(objective, rows), select_rows(best, rows)
-        steps = min(_CYCLE, max_steps - done)
-        walked = _walk(part, known, rates[rows], manifold, steps)
-        found, more = polish(part, Bases(completed(walked.left), completed(walked.right)), tol, start_steps)
-        better = found.value <= known.value
-        best = scatter_rows(best, rows[better], select_rows(found, better))
+        part, best_of_part = select_rows(objective, rows), select_rows(best, rows)
+        steps = min(_CYCLE, max_steps - step)
+        walked = _walk(part, best_of_part, rates[rows], manifold, steps)
+        polished, more = polish(part, Bases(completed(walked.left), completed(walked.right)), tol, start_steps)
+        better = polished.value <= best_of_part.value
+        best = scatter_rows(best, rows[better], select_rows(polished, better))
         rates[rows[~better]] /= 2
         iterations[rows] += steps + more
     return solution(best, first.value, iterations, tol)

@@ -47,7 +47,7 @@ def convert(adapter: Adapter, format: str) -> Adapter:
 
 
 def _style(style: str, naming: Naming) -> str:
-    """Of kohya's there are several, and each architecture has its own."""
+    """The style of the names: kohya has several, one for each architecture."""
     return ARCHITECTURES[naming.architecture]().kohya if style == "kohya" else style
 
 
@@ -112,8 +112,10 @@ def check_holds(adapter: Adapter, format: str) -> None:
 def unknown_layer(adapter: Adapter, consequence: str) -> LorafoldError:
     """The refusal of an adapter with a name that is in no dictionary."""
     naming, names = nearest(list(adapter.modules))
-    known = len(adapter.modules) - len(names)
-    guess = f"{naming.architecture}, of which {known} other layers are" if known else "any architecture known by name"
+    matched = len(adapter.modules) - len(names)
+    guess = (
+        f"{naming.architecture}, of which {matched} other layers are" if matched else "any architecture known by name"
+    )
     return LorafoldError(
         f"not a layer of {guess}, so it {consequence}",
         path=adapter.path,

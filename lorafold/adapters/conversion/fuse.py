@@ -38,7 +38,8 @@ def split(module: Module, entry: Entry, path: Path | None) -> dict[int, Module]:
     used = torch.stack([(up != 0).any(dim=0) for up in ups])  # (parts, r)
     if module.bias is not None or not used.any() or (used.sum(dim=0) > 1).any():
         return dict(enumerate(parts))
-    return {j: _columns(part, own) for j, (part, own) in enumerate(zip(parts, used, strict=True)) if own.any()}
+    pairs = zip(parts, used, strict=True)
+    return {j: _columns(part, columns) for j, (part, columns) in enumerate(pairs) if columns.any()}
 
 
 def fuse(parts: Mapping[int, Module], entry: Entry, path: Path | None) -> Module:
@@ -95,9 +96,9 @@ def _ratio(entry: Entry) -> str:
     return ":".join(map(str, entry.shares))
 
 
-def _columns(part: Module, own: Tensor) -> Module:
+def _columns(part: Module, used: Tensor) -> Module:
     """The part with the columns of `up`, and rows of `down`, marked in `own` (r,)."""
-    return part if own.all() else replace(part, up=part.up[:, own], down=part.down[own])
+    return part if used.all() else replace(part, up=part.up[:, used], down=part.down[used])
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -41,8 +41,8 @@ def _brought(other: Adapter, first: Adapter) -> Adapter:
 
 def _no_counterpart(other: Adapter, first: Adapter, mine: Sequence[Naming], theirs: Sequence[Naming]) -> LorafoldError:
     """What keeps the two apart: a layer of either that is in no dictionary, or two architectures."""
-    for adapter, found in ((other, theirs), (first, mine)):
-        if not found:
+    for adapter, fitting in ((other, theirs), (first, mine)):
+        if not fitting:
             return unknown_layer(adapter, f"cannot be matched between {first.format} and {other.format} files")
     return LorafoldError(
         f"a layer of {theirs[0].architecture}, but {first.path} is for {mine[0].architecture}",

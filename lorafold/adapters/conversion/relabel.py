@@ -41,12 +41,12 @@ def relabelled(adapter: Adapter, source: Naming, style: str) -> Adapter:
 def targets(names: Iterable[str], source: Naming, style: str) -> tuple[str | None, ...]:
     """The names that the layers of `names` have in `style`, in order; None where one has none."""
     table = places(source.architecture, source.style)
-    found: dict[str | None, None] = {}
+    renamed: dict[str | None, None] = {}
     for name in names:
         place = table[name]
         for part in _counterparts(place, style):
-            found[name_of(source.architecture, style, replace(place, part=part))] = None
-    return tuple(found)
+            renamed[name_of(source.architecture, style, replace(place, part=part))] = None
+    return tuple(renamed)
 
 
 def _counterparts(place: Place, style: str) -> list[int | None]:

@@ -116,7 +116,9 @@ def _model(index: Path) -> LorafoldError:
 def nested(folder: Path) -> LorafoldError | None:
     """The refusal of a folder whose subfolders hold adapters."""
     marks = ("*/adapter_model.safetensors", "snapshots/*/*.safetensors", "*/*.safetensors")
-    holders = next((found for mark in marks if (found := sorted({file.parent for file in folder.glob(mark)}))), None)
+    holders = next(
+        (folders for mark in marks if (folders := sorted({file.parent for file in folder.glob(mark)}))), None
+    )
     if not holders:
         return None
     names = ", ".join(str(holder.relative_to(folder)) for holder in holders[:5]) + (", ..." if len(holders) > 5 else "")

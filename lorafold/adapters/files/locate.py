@@ -35,16 +35,16 @@ def _in_folder(folder: Path) -> Path:
     """PEFT's file, or else the only safetensors file."""
     if (folder / TENSORS_NAME).is_file():
         return folder / TENSORS_NAME
-    found = sorted(file for file in folder.glob("*.safetensors") if not file.name.endswith(STATISTICS))
-    if len(found) == 1:
-        return found[0]
+    files = sorted(file for file in folder.glob("*.safetensors") if not file.name.endswith(STATISTICS))
+    if len(files) == 1:
+        return files[0]
     if error := whole_model(folder):
         raise error
-    if found:
+    if files:
         raise LorafoldError(
-            f"the folder holds {len(found)} safetensors files, expected one adapter",
+            f"the folder holds {len(files)} safetensors files, expected one adapter",
             path=folder,
-            remedy=f"Name one of them: {', '.join(file.name for file in found[:5])}.",
+            remedy=f"Name one of them: {', '.join(file.name for file in files[:5])}.",
         )
     if error := nested(folder):
         raise error

@@ -52,8 +52,8 @@ def _check_module(module: Module) -> None:
 
 
 def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
-    own = {key: value for key, value in adapter.metadata.items() if key != METADATA_KEY}
-    metadata = {**own, "format": "pt", **export_metadata(adapter.modules)}
+    entries = {key: value for key, value in adapter.metadata.items() if key != METADATA_KEY}
+    metadata = {**entries, "format": "pt", **export_metadata(adapter.modules)}
     write_tensors(path, tensors, with_hashes(tensors, metadata))
 
 
@@ -74,10 +74,10 @@ def read(file: TensorFile) -> Adapter:
     parts: dict[str, dict[str, str]] = {}  # module -> part -> key
     adapters: set[str | None] = set()
     for key in file.tensors:
-        found = split_key(key)
-        if found is None:
+        names = split_key(key)
+        if names is None:
             raise unsupported(file.path, key)
-        name, part, adapter = found
+        name, part, adapter = names
         _enter(file, parts.setdefault(name, {}), part, key)
         adapters |= {adapter} if part == DOWN else set()
     if len(adapters) > 1:

@@ -63,7 +63,7 @@ def unchanged(paths: Sequence[str | Path], files: Sequence[Path] = ()) -> Iterat
 
 
 def _files(path: str | Path) -> list[Path]:
-    """Of an adapter, as far as they are there: `load` is the one to refuse an incomplete one."""
+    """The files of an adapter that are there: `load` is the one to refuse an incomplete one."""
     tensors = locate(path)
     companions = [tensors.parent / name for name in format_of(open_tensors(tensors)).companions]
     return [*filter(Path.is_file, companions), tensors]

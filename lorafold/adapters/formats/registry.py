@@ -79,9 +79,9 @@ def format_of(file: TensorFile) -> Format:
             raise error
     if error := recognised(file.path, file.tensors.keys()):
         raise error
-    some = ", ".join(list(file.tensors)[:3])
+    examples = ", ".join(list(file.tensors)[:3])
     raise LorafoldError(
-        f"its tensor names ({some}, ...) are of no known format; known: {', '.join(FORMATS)}",
+        f"its tensor names ({examples}, ...) are of no known format; known: {', '.join(FORMATS)}",
         path=file.path,
         remedy="Convert it to one of these formats with the tool that wrote it.",
     )

@@ -33,8 +33,8 @@ def check_bases(adapters: Sequence[Adapter], allow: bool = False) -> None:
     if len(adapters) < 2:
         return
     for adapter in adapters:
-        if found := contradiction(adapter):
-            _log.warning("%s: %s: the layers decide", _name(adapter, adapters), found)
+        if mismatch := contradiction(adapter):
+            _log.warning("%s: %s: the layers decide", _name(adapter, adapters), mismatch)
     bases = {id(adapter): _architecture(adapter) for adapter in adapters}
     for first, other in combinations(adapters, 2):
         if problem := _apart(first, bases[id(first)], other, bases[id(other)], adapters):
@@ -73,12 +73,12 @@ def _layers(adapter: Adapter) -> set[str]:
 
 def _architecture(adapter: Adapter) -> BaseModel | None:
     """By its layers, which metadata may make more precise; by its metadata where the layers do not tell."""
-    stated, seen = stated_base(adapter), base_of_layers(adapter)
+    stated, inferred = stated_base(adapter), base_of_layers(adapter)
     if not stated or not stated.fits:
-        return seen
-    if not seen:
+        return inferred
+    if not inferred:
         return stated
-    return stated if stated.fits & seen.fits else seen
+    return stated if stated.fits & inferred.fits else inferred
 
 
 def _apart(

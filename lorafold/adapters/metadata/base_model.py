@@ -173,10 +173,10 @@ def base_of_layers(adapter: Adapter) -> BaseModel | None:
 
 def contradiction(adapter: Adapter) -> str | None:
     """Where metadata and layers of one file cannot both be right, what each of them says."""
-    stated, seen = stated_base(adapter), base_of_layers(adapter)
-    if not stated or not seen or not stated.fits or stated.fits & seen.fits:
+    stated, inferred = stated_base(adapter), base_of_layers(adapter)
+    if not stated or not inferred or not stated.fits or stated.fits & inferred.fits:
         return None
-    return f"{stated.evidence}, but names and widths of the layers are those of {seen.name}"
+    return f"{stated.evidence}, but names and widths of the layers are those of {inferred.name}"
 
 
 def stack_widths(adapter: Adapter) -> dict[str, int]:
@@ -203,8 +203,8 @@ def _titled(value: str) -> Family | str | None:
 
 def _fits(*bases: Family | str | None) -> frozenset[str]:
     """Names of architectures; Stable Diffusion 2 has one, whatever it was trained to predict."""
-    known = (SD2 if base is SD2_V else base for base in bases if base)
-    return frozenset(base.name if isinstance(base, Family) else base for base in known)
+    named = (SD2 if base is SD2_V else base for base in bases if base)
+    return frozenset(base.name if isinstance(base, Family) else base for base in named)
 
 
 def _width(modules: Collection[Module]) -> str:

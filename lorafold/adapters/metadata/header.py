@@ -45,7 +45,7 @@ def merged_metadata(
         form: format of the result; None: that of the first adapter.
     """
     form = form or adapters[0].format
-    guess = next((found for found in map(base_model, adapters) if found), None)
+    guess = next((base for base in map(base_model, adapters) if base), None)
     family = guess.family if guess else None
     merged = _first_holds(adapters)
     if len(adapters) > 1:
@@ -110,7 +110,7 @@ def _input(adapter: Adapter, weight: float, merged: Mapping[str, str]) -> dict[s
 
 
 def _name(value: Any) -> Any:
-    """Of a choice, a mapping with a name and options."""
+    """The name of a choice, which is a mapping with a name and options."""
     return value.get("name", value) if isinstance(value, Mapping) else value
 
 

@@ -27,8 +27,8 @@ def with_modelspec(metadata: Mapping[str, str], inputs: Sequence[Adapter], famil
     must = {"title": title(inputs), "resolution": _resolution(metadata, family)}
     if family:
         must |= {"architecture": f"{family.architecture}/lora", "implementation": family.implementation}
-    known = {f"{PREFIX}{key}": value for key, value in must.items() if value}
-    return {**known, **merged, f"{PREFIX}sai_model_spec": "1.0.1"}
+    fields = {f"{PREFIX}{key}": value for key, value in must.items() if value}
+    return {**fields, **merged, f"{PREFIX}sai_model_spec": "1.0.1"}
 
 
 def title(inputs: Sequence[Adapter]) -> str:
@@ -37,21 +37,21 @@ def title(inputs: Sequence[Adapter]) -> str:
 
 
 def _merge(metadata: Mapping[str, str], inputs: Sequence[Adapter]) -> dict[str, str]:
-    found = {"title": title(inputs), "merged_from": ", ".join(_names(inputs)), "date": _date()}
-    found |= {key: _united(adapter.metadata.get(PREFIX + key) for adapter in inputs) for key in _UNITED}
-    entries = {PREFIX + key: value for key, value in found.items()}
+    fields = {"title": title(inputs), "merged_from": ", ".join(_names(inputs)), "date": _date()}
+    fields |= {key: _united(adapter.metadata.get(PREFIX + key) for adapter in inputs) for key in _UNITED}
+    entries = {PREFIX + key: value for key, value in fields.items()}
     return {key: value for key, value in {**metadata, **entries}.items() if value or key not in entries}
 
 
 def _names(inputs: Iterable[Adapter]) -> list[str]:
     """What each is called: its title, the name its trainer gave it, or that of its file."""
-    found = (
+    titles = (
         adapter.metadata.get(f"{PREFIX}title")
         or adapter.metadata.get("ss_output_name")
         or (adapter.path.stem if adapter.path else None)
         for adapter in inputs
     )
-    return list(dict.fromkeys(name for name in found if name))
+    return list(dict.fromkeys(name for name in titles if name))
 
 
 def _united(values: Iterable[str | None]) -> str:

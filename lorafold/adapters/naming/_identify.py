@@ -37,10 +37,10 @@ def hinted(naming: Naming, widths: Mapping[str, int]) -> bool:
     Architectures share names but differ in width: a file with a few layers of the middle block may belong to SD and
     to SDXL.
     """
-    tail, known = ARCHITECTURES[naming.architecture]().hint
+    tail, widths_of_inputs = ARCHITECTURES[naming.architecture]().hint
     table = places(naming.architecture, naming.style)
     measured = [n for name, n in widths.items() if tail and table[name].entry.diffusers[0].endswith(tail)]
-    return any(n in known for n in measured)
+    return any(n in widths_of_inputs for n in measured)
 
 
 def _all() -> Iterable[Naming]:

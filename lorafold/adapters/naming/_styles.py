@@ -58,14 +58,14 @@ class Place:
 @cache
 def places(architecture: str, style: str) -> Mapping[str, Place]:
     """Every name that the architecture has in the style; of two components' equal names, the first one's."""
-    found: dict[str, Place] = {}
+    places: dict[str, Place] = {}
     for component in ARCHITECTURES[architecture]().components:
         for entry in component.entries:
             for part in _parts(entry, STYLES[style]):
                 name = spell(component, entry, part, STYLES[style])
                 if name is not None:
-                    found.setdefault(name, Place(component.name, entry, part))
-    return found
+                    places.setdefault(name, Place(component.name, entry, part))
+    return places
 
 
 def name_of(architecture: str, style: str, place: Place) -> str | None:

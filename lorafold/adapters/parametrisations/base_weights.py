@@ -82,9 +82,9 @@ class BaseWeights:
 
     def _unclear(self, module: Module, names: list[str], fitting: list[str]) -> LorafoldError:
         what = "layers of" if fitting else "other shapes than"
-        found = ", ".join(f"{name} {self._shape(name)}" for name in (fitting or names)[:3])
+        listing = ", ".join(f"{name} {self._shape(name)}" for name in (fitting or names)[:3])
         return LorafoldError(
-            f"{found}: {what} the shape {module.shape} that the adapter has there, expected exactly one",
+            f"{listing}: {what} the shape {module.shape} that the adapter has there, expected exactly one",
             path=self.path,
             key=module.name,
             remedy="Name the model that the adapter was trained on, without further checkpoints beside it.",

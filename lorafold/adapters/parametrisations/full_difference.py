@@ -33,12 +33,12 @@ def factor_full_differences(adapter: Adapter, names: Collection[str], rank: int)
     Raises:
         LorafoldError: NaN or Inf.
     """
-    found = {name: adapter.deltas[name + _SUFFIX] for name in names if name + _SUFFIX in adapter.deltas}
-    if not found:
+    differences = {name: adapter.deltas[name + _SUFFIX] for name in names if name + _SUFFIX in adapter.deltas}
+    if not differences:
         return adapter
-    modules = {name: _module(adapter, name, delta, rank) for name, delta in found.items()}
+    modules = {name: _module(adapter, name, delta, rank) for name, delta in differences.items()}
     warn_of_losses(adapter.path, list(modules.values()), rank)
-    rest = {key: delta for key, delta in adapter.deltas.items() if key.removesuffix(_SUFFIX) not in found}
+    rest = {key: delta for key, delta in adapter.deltas.items() if key.removesuffix(_SUFFIX) not in differences}
     return replace(adapter, modules={**adapter.modules, **modules}, deltas=rest)
 
 

@@ -41,9 +41,9 @@ def _holds(path: Path, adapter: Adapter) -> bool:
 def _save(outcome: Outcome, number: int) -> Path:
     adapter, hashes = outcome.result.adapters[number], outcome.hashes
     reference = None if number == 0 else hashes[0]
-    own = signed(adapter, "align", outcome.metrics["config"], [hashes[number]], reference)
+    signed_adapter = signed(adapter, "align", outcome.metrics["config"], [hashes[number]], reference)
     suffix = "" if FORMATS[adapter.format].companions else ".safetensors"
-    return save(own, outcome.run.folder / f"aligned_{number + 1}{suffix}", forbid=outcome.read)
+    return save(signed_adapter, outcome.run.folder / f"aligned_{number + 1}{suffix}", forbid=outcome.read)
 
 
 _ALIGN = Recorded(

@@ -84,8 +84,8 @@ def _table(metrics: Metrics) -> Table:
     for header in pairs[0][key] if _is_gauge(metrics) else ("phi left", "phi right", "distance before", "after"):
         result.add_column(header, justify="right")
     if len(pairs) == 1:
-        for label, found in _parts(metrics).items():
-            result.add_row(label, *_phis(found), *(_number(_pooled(found, key, stage)) for stage in pairs[0][key]))
+        for label, members in _parts(metrics).items():
+            result.add_row(label, *_phis(members), *(_number(_pooled(members, key, stage)) for stage in pairs[0][key]))
         result.add_section()
     for pair in pairs[:MAX_ROWS]:
         label, style = ("total", "bold") if len(pairs) == 1 else (_name(pair), None)
@@ -103,24 +103,26 @@ def _parts(metrics: Metrics) -> dict[str, list[Metrics]]:
     return rows
 
 
-def _pooled(found: Sequence[Metrics], key: str, stage: str) -> float | None:
-    """Of several modules as one matrix."""
-    size = fsum(pair["norm"] ** 2 for pair in found)
-    return sqrt(fsum(((pair[key].get(stage) or 0) * pair["norm"]) ** 2 for pair in found) / size) if size else None
+def _pooled(pairs: Sequence[Metrics], key: str, stage: str) -> float | None:
+    """The value for several modules as one matrix."""
+    size = fsum(pair["norm"] ** 2 for pair in pairs)
+    return sqrt(fsum(((pair[key].get(stage) or 0) * pair["norm"]) ** 2 for pair in pairs) / size) if size else None
 
 
-def _phis(found: Sequence[Metrics]) -> list[str]:
-    if not all("phi" in pair for pair in found):
+def _phis(pairs: Sequence[Metrics]) -> list[str]:
+    if not all("phi" in pair for pair in pairs):
         return []
-    known = [[p["phi"][side] for p in found if p["phi"][side] is not None] for side in ("left", "right")]
-    return [_number(fsum(values) / len(values) if values else None) for values in known]
+    phis = [[p["phi"][side] for p in pairs if p["phi"][side] is not None] for side in ("left", "right")]
+    return [_number(fsum(values) / len(values) if values else None) for values in phis]
 
 
 def _legend(metrics: Metrics) -> list[str]:
     changes = metrics["summary"]["change"]
     if _is_gauge(metrics):
-        known = [change for change in changes if change is not None]
-        same = f"The updates are the same: they changed by {max(known):.0e} of themselves at most." if known else ""
+        measured = [change for change in changes if change is not None]
+        same = (
+            f"The updates are the same: they changed by {max(measured):.0e} of themselves at most." if measured else ""
+        )
         return [_GAUGE, same, *_iteration(metrics)]
     shares = [f"#{i} by {100 * change:.1f} %" for i, change in enumerate(changes[1:], 2) if change is not None]
     return [_SUBSPACE, f"the updates changed: {', '.join(shares[:MAX_PATHS])} of themselves."]
@@ -128,11 +130,11 @@ def _legend(metrics: Metrics) -> list[str]:
 
 def _iteration(metrics: Metrics) -> list[str]:
     """How the general gauge was found; the orthogonal one has a closed form."""
-    found = [pair for pair in metrics["summary"]["pairs"] if pair["steps"] is not None]
-    if metrics["config"]["group"] != "general" or not found:
+    optimised = [pair for pair in metrics["summary"]["pairs"] if pair["steps"] is not None]
+    if metrics["config"]["group"] != "general" or not optimised:
         return []
-    counts = [sum(pair[key] for pair in found) for key in ("converged", "modules")]
-    steps, condition = (max(pair[key] for pair in found) for key in ("steps", "condition"))
+    counts = [sum(pair[key] for pair in optimised) for key in ("converged", "modules")]
+    steps, condition = (max(pair[key] for pair in optimised) for key in ("steps", "condition"))
     return [f"{counts[0]}/{counts[1]} modules converged, in {steps} steps or fewer; condition of G <= {condition:.3g}."]
 
 

@@ -88,8 +88,8 @@ def _merge_of(folder: Path, threads: int | None) -> MergeConfig:
         values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise LorafoldError(f"unreadable ({error})", path=path, remedy="Give the folder of a finished run.") from None
-    known = {field.name for field in fields(MergeSettings)}
-    settings = {key: value for key, value in values.items() if key in known}
+    names = {field.name for field in fields(MergeSettings)}
+    settings = {key: value for key, value in values.items() if key in names}
     threads = threads or values["threads"]
     return MergeConfig(**settings, adapters=values["adapters"], page=False, threads=threads)
 

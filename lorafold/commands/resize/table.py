@@ -57,15 +57,15 @@ def _time(metrics: Metrics) -> str:
 def _table(metrics: Metrics) -> Table:
     table = plain_table("part", "modules", "rank before", "after", "mean", "parameters", "kept")
     modules = metrics["modules"]
-    for label, some in by_part(modules, MAX_ROWS).items():
-        table.add_row(label, *_cells(some))
+    for label, members in by_part(modules, MAX_ROWS).items():
+        table.add_row(label, *_cells(members))
     table.add_section()
     table.add_row("total", *_cells(modules), style="bold")
     return table
 
 
 def _cells(modules: Sequence[Metrics]) -> tuple[str, ...]:
-    """Of several modules as one matrix."""
+    """The cells of several modules, taken as one matrix."""
     ranks, before = [module["rank"] for module in modules], [module["ranks"][0] for module in modules]
     sizes = [sum(module["shape"]) for module in modules]
     energies = [module["norm"] ** 2 for module in modules]

@@ -54,10 +54,10 @@ def histogram(modules: Sequence[tuple[Dimensions, Sequence[float]]]) -> Json | N
     """
     if not modules:
         return None
-    found = np.concatenate([np.asarray(angles, dtype=np.float64) for _, angles in modules])
+    all_angles = np.concatenate([np.asarray(angles, dtype=np.float64) for _, angles in modules])
     weights = Counter({size: count * min(size[1:]) for size, count in representative(modules).items()})
     random = sum(weight * random_pair(*size).shares for size, weight in weights.items()) / weights.total()
-    return {"bin": BIN, "found": _shares(np.rad2deg(found)), "random": random, "angles": found.size}
+    return {"bin": BIN, "found": _shares(np.rad2deg(all_angles)), "random": random, "angles": all_angles.size}
 
 
 def representative(modules: Sequence[tuple[Dimensions, Sequence[float]]]) -> Counter[Dimensions]:

@@ -62,31 +62,31 @@ def _pair(
     entry: Mapping[str, Any], summary: Mapping[str, Any], modules: Sequence[Mapping[str, Any]], grids: Grids, step: int
 ) -> Json:
     pair: Pair = tuple(entry["pair"])
-    found = [_of_pair(module, pair) for module in modules]
+    measured = [_of_pair(module, pair) for module in modules]
     by_name = grids.get(pair, {})
     sides = {}
     for index, side in enumerate(SIDES):
-        measures = [module.get(side) or {} for module in found]
+        measures = [module.get(side) or {} for module in measured]
         widths = [(module.get("shape") or (None, None))[index] for module in modules]
         sides[side] = _side(measures, widths)
         cells = (by_name.get(module["name"], {}).get(side) for module in modules)
         sides[side]["grids"] = [packed_grid(grid, step) for grid in cells]
     rows = {key: list(_rows(summary.get(key) or [], pair)) for key in ("groups", "kinds")}
-    return {"pair": pair, "summary": entry, **rows, **{key: _column(found, key) for key in _PAIR}, **sides}
+    return {"pair": pair, "summary": entry, **rows, **{key: _column(measured, key) for key in _PAIR}, **sides}
 
 
 def _side(measures: Sequence[Mapping[str, Any]], widths: Sequence[int | None]) -> Json:
     """Columns over the modules of one side of a pair; `sizes` are the n, i, j of the modules with random bands."""
     sizes = [_dimensions(entry, n) for entry, n in zip(measures, widths, strict=True)]
     angles = [sorted(value for value in entry.get("angles") or [] if value is not None) for entry in measures]
-    known = [(size, values) for size, values in zip(sizes, angles, strict=True) if size and values]
+    measured = [(size, values) for size, values in zip(sizes, angles, strict=True) if size and values]
     distances = dict.fromkeys(name for entry in measures for name in entry.get("distances") or {})
     return {
         **{key: _column(measures, key) for key in _SIDE},
         "angles": [packed(np.rad2deg(values), RIGHT_ANGLE, "<u2") if values else None for values in angles],
         "distances": {name: [(entry.get("distances") or {}).get(name) for entry in measures] for name in distances},
-        "histogram": histogram(known),
-        "sizes": sorted(representative(known)),
+        "histogram": histogram(measured),
+        "sizes": sorted(representative(measured)),
     }
 
 
@@ -108,9 +108,13 @@ def _dimensions(entry: Mapping[str, Any], n: int | None) -> Dimensions | None:
 def _rows(entries: Sequence[Mapping[str, Any]], pair: Pair) -> Iterator[Json]:
     """What a table of groups or kinds says about one pair."""
     for entry in entries:
-        for found in entry["pairs"]:
-            if tuple(found["pair"]) == pair:
-                yield {**found, "label": entry["group"], "modules": found.get("modules", entry.get("modules"))}
+        for pair_entry in entry["pairs"]:
+            if tuple(pair_entry["pair"]) == pair:
+                yield {
+                    **pair_entry,
+                    "label": entry["group"],
+                    "modules": pair_entry.get("modules", entry.get("modules")),
+                }
 
 
 def _of_pair(module: Mapping[str, Any], pair: Pair) -> Mapping[str, Any]:

@@ -66,13 +66,13 @@ _SQUARES = ("energies", "moved")
 
 
 def _rows(batch: AlignedBatch) -> list[Json]:
-    columns = [{key: column.tolist() for key, column in found.items()} for found in batch.measures]
+    columns = [{key: column.tolist() for key, column in measures.items()} for measures in batch.measures]
     energies, moved = batch.energies.tolist(), batch.moved.tolist()
     rows = []
     for row, (layer, position) in enumerate(zip(batch.layers, batch.positions, strict=True)):
         both = [layer.ranks[0] > 0 and rank > 0 for rank in layer.ranks[1:]]
-        found = ({key: column[row] for key, column in measures.items()} for measures in columns)
-        pairs = [measures if there else {} for measures, there in zip(found, both, strict=True)]
+        measures_of_row = ({key: column[row] for key, column in measures.items()} for measures in columns)
+        pairs = [measures if there else {} for measures, there in zip(measures_of_row, both, strict=True)]
         entry = {"layer": layer, "position": position, "energies": energies[row], "moved": moved[row], "pairs": pairs}
         rows.append(entry)
     return rows
@@ -85,12 +85,12 @@ def _module(row: Json, mode: str) -> Json:
         "shape": list(layer.shape),
         "ranks": list(layer.ranks),
         "change": _roots(row["moved"], row["energies"]),
-        "pairs": [{"pair": [0, i], **_total([found], mode)} for i, found in enumerate(row["pairs"], 1) if found],
+        "pairs": [{"pair": [0, i], **_total([entry], mode)} for i, entry in enumerate(row["pairs"], 1) if entry],
     }
 
 
 def _total(entries: Sequence[Mapping[str, Any]], mode: str) -> Json:
-    """Of some modules of one pair as one matrix."""
+    """The sums of several modules of one pair, taken as one matrix."""
     norm = math.sqrt(math.fsum(entry["target"] for entry in entries))
     return {"norm": norm, **(_gauge_total(entries) if mode == "gauge" else _subspace_total(entries))}
 
@@ -129,5 +129,5 @@ def _root(value: float, of: float) -> float | None:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    known = [value for value in values if math.isfinite(value)]
-    return math.fsum(known) / len(known) if known else None
+    finite = [value for value in values if math.isfinite(value)]
+    return math.fsum(finite) / len(finite) if finite else None

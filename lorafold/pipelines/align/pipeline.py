@@ -111,9 +111,9 @@ def check_align(settings: AlignSettings, count: int) -> None:
     """
     if count < 2:
         raise LorafoldError(f"{count} adapter to align, expected at least two", remedy="For example 'adapters=[a,b]'.")
-    for key, value, known in (("mode", settings.mode, MODES), ("group", settings.group, GROUPS)):
-        if value not in known:
-            remedy = f"Choose from {', '.join(known)}.{suggest(str(value), known)}"
+    for key, value, choices in (("mode", settings.mode, MODES), ("group", settings.group, GROUPS)):
+        if value not in choices:
+            remedy = f"Choose from {', '.join(choices)}.{suggest(str(value), choices)}"
             raise LorafoldError(f"unknown {key} {value!r}", remedy=remedy)
 
 
@@ -186,7 +186,7 @@ def _subspace(batch: CoreBatch, i: int) -> tuple[Rewritten, Measures]:
 
 def _modules(batch: CoreBatch, i: int, adapter: Adapter, factors: Rewritten, mode: str) -> dict[str, Module]:
     """The modules of an adapter that change, from the factors in its file alone."""
-    found = {}
+    modules = {}
     for layer, P, W in zip(batch.layers, factors.from_up, factors.from_down, strict=True):
         k, scale = layer.ranks[i], layer.scales[0] if mode == "gauge" else 1.0
         if k == 0 or layer.ranks[0] == 0 or scale == 0:
@@ -196,19 +196,19 @@ def _modules(batch: CoreBatch, i: int, adapter: Adapter, factors: Rewritten, mod
         up = (layer.ups[i].double() @ P[:k, :rank] / math.copysign(root, scale)).to(dtype)
         down = (W[:rank, :k] @ layer.downs[i].double() / root).to(dtype)
         bias = None if module.bias is None else (module.scale / scale * module.bias.double()).to(dtype)
-        found[layer.name] = replace(module, up=up, down=down, scale=scale, bias=bias)
-    return found
+        modules[layer.name] = replace(module, up=up, down=down, scale=scale, bias=bias)
+    return modules
 
 
 def _padded(layers: Sequence[Layer], adapter: Adapter) -> dict[str, Module]:
     """Its modules of lower rank than another adapter has there, with zeros up to that."""
-    found = {}
+    modules = {}
     for layer in layers:
         if 0 < layer.ranks[0] < max(layer.ranks):
             module, missing = adapter.modules[layer.name], max(layer.ranks) - layer.ranks[0]
             up, down = pad(module.up, (0, missing)), pad(module.down, (0, 0, 0, missing))
-            found[layer.name] = replace(module, up=up, down=down)
-    return found
+            modules[layer.name] = replace(module, up=up, down=down)
+    return modules
 
 
 def _moved(batch: CoreBatch, i: int, modules: Mapping[str, Module]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Of all updates with the subspaces of one adapter, the one nearest to the update of another.
+"""Among all updates with the subspaces of one adapter, the one nearest to the update of another.
 
 b = modules, R = core dimension, r = common width.
 """

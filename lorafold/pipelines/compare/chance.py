@@ -50,11 +50,11 @@ def chance_of(phi: Array, sizes: Counts, dims: Counts) -> Chance:
         sizes: m and n (s, M).
         dims: k and l (2, M).
     """
-    found = np.isfinite(phi)
-    spaces = (sizes[found], *(np.broadcast_to(row, phi.shape)[found] for row in dims))
-    p = phi_p_value(phi[found], *spaces)
-    columns = (expected_phi(*spaces), phi_z_score(phi[found], *spaces), p, holm(p))
-    return Chance(*(_spread(column, found) for column in columns))
+    finite = np.isfinite(phi)
+    spaces = (sizes[finite], *(np.broadcast_to(row, phi.shape)[finite] for row in dims))
+    p = phi_p_value(phi[finite], *spaces)
+    columns = (expected_phi(*spaces), phi_z_score(phi[finite], *spaces), p, holm(p))
+    return Chance(*(_spread(column, finite) for column in columns))
 
 
 def combined_p(p_values: Array) -> float | None:

@@ -74,13 +74,13 @@ def _pair(pair: Pair, alpha: float) -> Json:
 def _side_summary(pair: Pair, row: int, alpha: float) -> Json:
     phi, chance = pair.phi[row], pair.chance
     weights = np.sqrt(pair.energies.prod(0))[np.isfinite(phi)]
-    known = phi[np.isfinite(phi)]
+    finite = phi[np.isfinite(phi)]
     return {
         "phi": _mean(phi),
         "chance": _mean(chance.expected[row]),
-        "phi_energy": float(weights @ known / weights.sum()) if known.size else None,
-        "z": float(np.median(chance.z[row][np.isfinite(phi)])) if known.size else None,
-        "tested": known.size,
+        "phi_energy": float(weights @ finite / weights.sum()) if finite.size else None,
+        "z": float(np.median(chance.z[row][np.isfinite(phi)])) if finite.size else None,
+        "tested": finite.size,
         "significant": int((chance.p_adjusted[row] <= alpha).sum()),
         "p_combined": combined_p(chance.p[row]),
     }
@@ -119,9 +119,9 @@ def _matrices(modules: Modules, pairs: Sequence[Pair]) -> Json:
 
 
 def _chance_alone(modules: Modules, adapter: int) -> list[float | None]:
-    found = modules.dims[adapter] > 0
-    dims = modules.dims[adapter][found]
-    return [_mean(expected_phi(sizes[found], dims, dims)) for sizes in modules.sizes]
+    present = modules.dims[adapter] > 0
+    dims = modules.dims[adapter][present]
+    return [_mean(expected_phi(sizes[present], dims, dims)) for sizes in modules.sizes]
 
 
 def _symmetric(diagonal: Sequence[Any], entries: Mapping[tuple[int, int], Any]) -> list[list[Any]]:
@@ -188,8 +188,8 @@ def _module_side(modules: Modules, pair: Pair, row: int, at: int) -> Json:
 
 
 def _mean(values: Array) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else None
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else None
 
 
 def _ratio(norms: Array) -> float | None:

@@ -35,7 +35,7 @@ class SingularFrames:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Of two adapters; NaN where one of the updates is zero."""
+    """The measures of two adapters; NaN where one of the updates is zero."""
 
     grid: Tensor  # (s, b, K, L)  φ(i, j) of the leading i and j singular vectors; of no meaning past k and l
     phi: Tensor  # (s, b)  φ(k, l)
@@ -100,8 +100,8 @@ def _angles(first: SingularFrames, second: SingularFrames) -> Tensor:
 
 def _completed(update: SingularFrames, before: int, after: int) -> Tensor:
     """The frames with `before` + K + `after` further rows, in which dropped columns are unit vectors."""
-    own = torch.diag_embed((~update.kept).to(update.frames.dtype)).expand(2, -1, -1, -1)
-    return torch.cat([update.frames, pad(own, (0, 0, before, after))], -2)
+    units = torch.diag_embed((~update.kept).to(update.frames.dtype)).expand(2, -1, -1, -1)
+    return torch.cat([update.frames, pad(units, (0, 0, before, after))], -2)
 
 
 def _updates(first: SingularFrames, second: SingularFrames) -> tuple[Tensor, Tensor]:

@@ -66,7 +66,7 @@ class Pair:
     turned: Array  # (2, M)  see `Overlap`
 
     def cosine(self, where: Bools | slice = slice(None)) -> float:
-        """Of the two updates, taken over the modules `where` (M,) as one vector each."""
+        """The cosine of the two updates, each over the modules `where` (M,) as one vector."""
         sizes = self.energies[:, where].sum(1)
         product = float(np.sqrt(sizes).prod())
         return float(np.clip(self.inner[where].sum() / product, -1, 1)) if product else np.nan
@@ -107,20 +107,20 @@ def modules_of(batches: Sequence[ComparedBatch]) -> Modules:
 
 def pair_of(batches: Sequence[ComparedBatch], modules: Modules, pair: tuple[int, int]) -> Pair:
     """One pair over all modules, tested against chance."""
-    order, found, both = _order(batches), [batch.overlaps[pair] for batch in batches], list(pair)
-    phi = _join([overlap.phi for overlap in found], order)
+    order, overlaps, both = _order(batches), [batch.overlaps[pair] for batch in batches], list(pair)
+    phi = _join([overlap.phi for overlap in overlaps], order)
     return Pair(
         pair,
         np.all(modules.present[both], axis=0),
         phi,
-        _join([overlap.grid_mean for overlap in found], order),
+        _join([overlap.grid_mean for overlap in overlaps], order),
         chance_of(phi, modules.sizes, modules.dims[both]),
-        {name: _join([overlap.distances[name] for overlap in found], order) for name in found[0].distances},
-        tuple(_angles([overlap.angles[side] for overlap in found], order, modules.dims[both]) for side in range(2)),
-        _join([overlap.inner for overlap in found], order),
+        {name: _join([overlap.distances[name] for overlap in overlaps], order) for name in overlaps[0].distances},
+        tuple(_angles([overlap.angles[side] for overlap in overlaps], order, modules.dims[both]) for side in range(2)),
+        _join([overlap.inner for overlap in overlaps], order),
         modules.energies[both],
         modules.sizes,
-        _join([overlap.turned for overlap in found], order),
+        _join([overlap.turned for overlap in overlaps], order),
     )
 
 

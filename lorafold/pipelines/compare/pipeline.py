@@ -125,11 +125,11 @@ def check_compare(settings: CompareSettings, count: int) -> None:
 
 
 def _compare_bucket(bucket: Bucket, layers: Sequence[Layer], distances: Sequence[str]) -> ComparedBatch:
-    own, slots = bucket.select(layers), bucket.slots
-    weights = torch.ones(len(own), len(slots), dtype=torch.float64)  # no sum of the updates is formed
-    updates = singular_frames(reduce_layers(own, slots, weights))
+    members, slots = bucket.select(layers), bucket.slots
+    weights = torch.ones(len(members), len(slots), dtype=torch.float64)  # no sum of the updates is formed
+    updates = singular_frames(reduce_layers(members, slots, weights))
     return ComparedBatch(
-        own,
+        members,
         bucket.positions,
         torch.stack([update.dims for update in updates]),
         torch.stack([update.sigma.square().sum(-1) for update in updates]),

@@ -88,7 +88,7 @@ def _reading(pair: Metrics) -> str:
 
 
 def _cosine_of(modules: Sequence[Metrics]) -> float | None:
-    """Of two updates, over several modules as one vector each."""
+    """The cosine of two updates, each over several modules as one vector."""
     first, second = (sqrt(sum(module["norms"][i] ** 2 for module in modules)) for i in range(2))
     inner = sum((pair["cosine"] or 0) * prod(module["norms"]) for module in modules for pair in module["pairs"])
     return inner / (first * second) if first and second else None

@@ -111,7 +111,7 @@ def _doubt(pair: Json) -> str:
 
 
 def _sign(pair: Json, alpha: float) -> str:
-    """Of a cosine beyond that of independent updates; else empty."""
+    """What to say of a cosine beyond that of independent updates; else empty."""
     if abs(pair["cosine"]) <= pair["cosine_null_sd"] / sqrt(alpha):
         return ""
     return AGREEING if pair["cosine"] > 0 else OPPOSING
@@ -133,17 +133,17 @@ def _sizes(pair: Json) -> str:
 
 
 def _initialisation(pair: Json) -> str:
-    found = pair["shared_initialisation"]
-    p = "" if found["p"] is None else f" (sign test p {_p(found['p'])})"
+    shared = pair["shared_initialisation"]
+    p = "" if shared["p"] is None else f" (sign test p {_p(shared['p'])})"
     numbers = (
-        f"row overlap exceeds column overlap, each less chance, in {found['right_above_left']} of {found['modules']} "
+        f"row overlap exceeds column overlap, each less chance, in {shared['right_above_left']} of {shared['modules']} "
         f"modules{p}"
     )
-    if not found["detected"]:
+    if not shared["detected"]:
         return f"No pattern of a shared initialisation: {numbers}."
     return (
         f"Warning: the pattern of a shared initialisation: {numbers}, and is beyond chance in "
-        f"{found['right_significant']} of {pair['right']['tested']}. Adapters trained from one seed share row spaces "
+        f"{shared['right_significant']} of {pair['right']['tested']}. Adapters trained from one seed share row spaces "
         f"whatever their tasks: judge by the column spaces."
     )
 

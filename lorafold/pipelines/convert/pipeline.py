@@ -142,10 +142,10 @@ def _layers(names: Iterable[str], others: Iterable[str]) -> dict[Any, list[str]]
     if naming is None:
         return {name: [name] for name in names}
     table = places(naming.architecture, naming.style)
-    found: dict[Any, list[str]] = defaultdict(list)
+    layers: dict[Any, list[str]] = defaultdict(list)
     for name in names:
-        found[table[name].component, table[name].entry.original].append(name)
-    return {layer: sorted(parts, key=lambda name: table[name].part or 0) for layer, parts in found.items()}
+        layers[table[name].component, table[name].entry.original].append(name)
+    return {layer: sorted(parts, key=lambda name: table[name].part or 0) for layer, parts in layers.items()}
 
 
 def _shared(names: Sequence[str], others: Sequence[str]) -> Naming | None:

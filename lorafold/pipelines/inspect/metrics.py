@@ -41,41 +41,41 @@ class Findings:
     __repr__ = brief
 
 
-def inspect_metrics(adapter: Adapter, found: Findings) -> Json:
+def inspect_metrics(adapter: Adapter, findings: Findings) -> Json:
     """Format, base model, summary, metadata, warnings, and one entry per module, in the order of the file.
 
     `norm` is ‖ΔW‖, `spectral_norm` its largest singular value, `used` its numerical rank, `rank_95` the rank that
     holds 95 % of ‖ΔW‖²; null where a module is not finite. Totals are those of all modules as one matrix.
     """
-    modules = _modules(adapter, found)
+    modules = _modules(adapter, findings)
     guess = base_model(adapter)
     return {
         "path": None if adapter.path is None else str(adapter.path),
-        "bytes": found.bytes,
+        "bytes": findings.bytes,
         "format": adapter.format,
         "base_model": None if guess is None else {"name": guess.name, "evidence": guess.evidence},
         "summary": _summary(adapter, modules),
         "trigger_phrase": adapter.metadata.get("modelspec.trigger_phrase"),
         "tags": frequent_tags(adapter.metadata, MOST_TAGS),
-        "warnings": warnings(adapter, modules, found.keys, found.pending),
+        "warnings": warnings(adapter, modules, findings.keys, findings.pending),
         "metadata": dict(adapter.metadata),
         "modules": modules,
     }
 
 
-def _modules(adapter: Adapter, found: Findings) -> list[Json]:
-    squares = found.sigma.square().sum(-1).tolist()
+def _modules(adapter: Adapter, findings: Findings) -> list[Json]:
+    squares = findings.sigma.square().sum(-1).tolist()
     columns = {
-        "spectral_norm": found.sigma[:, 0].tolist(),
-        "used": (found.sigma > 0).sum(-1).tolist(),
-        "rank_95": energy_ranks(found.sigma, ENERGY).tolist(),
+        "spectral_norm": findings.sigma[:, 0].tolist(),
+        "used": (findings.sigma > 0).sum(-1).tolist(),
+        "rank_95": energy_ranks(findings.sigma, ENERGY).tolist(),
     }
-    flags = {"finite": found.finite.tolist(), "subnormal": found.subnormal.tolist()}
+    flags = {"finite": findings.finite.tolist(), "subnormal": findings.subnormal.tolist()}
     rows = []
     for i, (name, module) in enumerate(adapter.modules.items()):
         measured: dict[str, Any] = {"norm": math.sqrt(squares[i]), **{key: of[i] for key, of in columns.items()}}
-        known = measured if flags["finite"][i] else dict.fromkeys(measured)
-        rows.append({"name": name, **_described(module), **known, **{key: of[i] for key, of in flags.items()}})
+        finite = measured if flags["finite"][i] else dict.fromkeys(measured)
+        rows.append({"name": name, **_described(module), **finite, **{key: of[i] for key, of in flags.items()}})
     return rows
 
 

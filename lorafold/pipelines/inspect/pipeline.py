@@ -117,8 +117,8 @@ def _singular_values(adapter: Adapter, finite: Tensor) -> Tensor:
     widest = max(module.rank for module in adapter.modules.values())
     sigma = torch.zeros(len(finite), widest, dtype=torch.float64)
     if sound:
-        found = _of_these(adapter, sound)
-        sigma[finite, : found.shape[1]] = found
+        findings = _of_these(adapter, sound)
+        sigma[finite, : findings.shape[1]] = findings
     return sigma
 
 

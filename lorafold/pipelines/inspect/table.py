@@ -60,5 +60,5 @@ def _cells(modules: Sequence[Metrics], whole: float) -> Row:
 
 
 def _norm(modules: Sequence[Metrics]) -> float:
-    """Of several modules as one matrix; of those that are finite."""
+    """The norm of several modules as one matrix, without those that are not finite."""
     return sqrt(fsum((module["norm"] or 0) ** 2 for module in modules))

@@ -61,8 +61,8 @@ def _scales(modules: Sequence[Json]) -> Iterator[str]:
 
 
 def _base(adapter: Adapter) -> Iterator[str]:
-    if found := contradiction(adapter):
-        yield f"{found}: one of them is wrong"
+    if problem := contradiction(adapter):
+        yield f"{problem}: one of them is wrong"
     start = adapter.config.get("init_lora_weights")
     if str(start).startswith(CHANGES_BASE):
         yield f"init_lora_weights={start}: unless it was converted, this adapter belongs to a changed base model"
@@ -72,8 +72,8 @@ def _forms(pending: Mapping[str, Pending], modules: Sequence[Json]) -> Iterator[
     forms = [(module, pending[module["name"]]) for module in modules if module["name"] in pending]
     if dora := [module for module, layer in forms if layer.magnitude is not None]:
         yield f"{_count(dora, modules)} DoRA: merging needs base=PATH, and norms are those before the magnitude"
-    if others := [module for module, layer in forms if layer.magnitude is None]:
-        yield f"{_count(others, modules)} no plain pair of factors: ranks are those of the pair that lorafold makes"
+    if rebuilt := [module for module, layer in forms if layer.magnitude is None]:
+        yield f"{_count(rebuilt, modules)} no plain pair of factors: ranks are those of the pair that lorafold makes"
 
 
 def _alphas(adapter: Adapter, keys: Collection[str], pending: Mapping[str, Pending]) -> Iterator[str]:
@@ -98,9 +98,9 @@ def _spare(modules: Sequence[Json]) -> Iterator[str]:
         yield f"{used / held:.0%} of the parameters hold all of the updates: resize energy=1 loses nothing"
 
 
-def _count(some: Sequence[Json], modules: Sequence[Json]) -> str:
-    return f"{len(some)} of {len(modules)} modules {'has' if len(some) == 1 else 'have'}"
+def _count(affected: Sequence[Json], modules: Sequence[Json]) -> str:
+    return f"{len(affected)} of {len(modules)} modules {'has' if len(affected) == 1 else 'have'}"
 
 
-def _example(some: Sequence[Json]) -> str:
-    return f"such as {some[0]['name']}"
+def _example(affected: Sequence[Json]) -> str:
+    return f"such as {affected[0]['name']}"

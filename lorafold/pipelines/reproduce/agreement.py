@@ -22,7 +22,7 @@ from lorafold.pipelines.compare.overlap import overlap, singular_frames
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of one module of two adapters.
+    """How far one module of two adapters agrees.
 
     Args:
         name: of the module.
@@ -46,13 +46,13 @@ def agreements(first: Adapter, second: Adapter) -> list[Agreement]:
         LorafoldError: the adapters disagree on the shape of a module, or hold NaN or Inf.
     """
     layers = line_up([first, second])
-    found: dict[str, Agreement] = {}
+    agreements: dict[str, Agreement] = {}
     with non_finite_named([first, second]):
         for bucket in buckets(layers):
             for name, angle, difference in _compared(bucket.select(layers), bucket.slots):
                 same = identical(first.modules.get(name), second.modules.get(name))
-                found[name] = Agreement(name, same, angle, difference)
-    return [found[layer.name] for layer in layers]
+                agreements[name] = Agreement(name, same, angle, difference)
+    return [agreements[layer.name] for layer in layers]
 
 
 def verdict(modules: Sequence[Agreement], tolerance: float) -> str:

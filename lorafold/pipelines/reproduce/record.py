@@ -54,6 +54,6 @@ def adapter_of(folder: Path, record: Mapping[str, Any]) -> Path:
 
 
 def settings_of(record: Mapping[str, Any]) -> MergeSettings:
-    """Of that merge; what younger versions know in addition has its default."""
-    known = {field.name for field in fields(MergeSettings)}
-    return MergeSettings(**{key: value for key, value in record["config"].items() if key in known})
+    """The settings of that merge; those that later versions added have their defaults."""
+    names = {field.name for field in fields(MergeSettings)}
+    return MergeSettings(**{key: value for key, value in record["config"].items() if key in names})

@@ -40,13 +40,13 @@ class Resized:
         return (self.sigma.square() * (columns < self.ranks[:, None])).sum(-1)
 
 
-def resize_metrics(before: Adapter, after: Adapter, found: Resized, seconds: Mapping[str, float]) -> Json:
+def resize_metrics(before: Adapter, after: Adapter, resized: Resized, seconds: Mapping[str, float]) -> Json:
     """Inputs, summary and one entry per module, in the order of the file; null where nothing is defined.
 
     `retained`: share of the squared singular values that is kept. `error`: ‖ΔW' - ΔW‖² / ‖ΔW‖² of the factors as they
     are written, hence 1 - retained and what rounding adds. Totals are those of all modules as one matrix.
     """
-    energies, kept, errors = (column.tolist() for column in (found.energies, found.kept, found.errors))
+    energies, kept, errors = (column.tolist() for column in (resized.energies, resized.kept, resized.errors))
     modules = [
         {
             "name": name,
@@ -64,7 +64,7 @@ def resize_metrics(before: Adapter, after: Adapter, found: Resized, seconds: Map
         "inputs": [input_entry(before, energy)],
         "summary": {
             "modules": len(modules),
-            "ranks": sorted(set(found.ranks.tolist())),
+            "ranks": sorted(set(resized.ranks.tolist())),
             "parameters": [_parameters(adapter.modules.values()) for adapter in (before, after)],
             "retained": _share(math.fsum(kept), energy),
             "error": _share(math.fsum(errors), energy),

@@ -92,8 +92,8 @@ def resize(
         ranks = _ranks(sigma, list(source.modules.values()), chosen)
         with clock("lift"):
             work = partial(_lift, source=source, ranks=ranks.tolist())
-            found = {name: pair for lifted in map_parallel(work, parts, torch.device("cpu")) for name, pair in lifted}
-        smaller = assemble([source], [1.0], 1.0, {name: found[name] for name in source.modules})
+            factors = {name: pair for lifted in map_parallel(work, parts, torch.device("cpu")) for name, pair in lifted}
+        smaller = assemble([source], [1.0], 1.0, {name: factors[name] for name in source.modules})
     with clock("measure"):
         pairs = [(source.modules[name], module) for name, module in smaller.modules.items()]
         errors = torch.stack(list(map_parallel(_error, pairs, torch.device("cpu"))))
@@ -121,27 +121,27 @@ def check_resize(settings: ResizeSettings) -> None:
 
 def _ranks(sigma: Tensor, modules: Sequence[Module], settings: ResizeSettings) -> Tensor:
     """k of every module.  (M,)"""
-    own = torch.tensor([module.rank for module in modules])
-    most = own if settings.rank is None else own.clamp_max(settings.rank)
+    ranks = torch.tensor([module.rank for module in modules])
+    most = ranks if settings.rank is None else ranks.clamp_max(settings.rank)
     if settings.energy is not None:
         return torch.minimum(energy_ranks(sigma, settings.energy), most)
     if settings.ratio is not None:
         return torch.minimum(ratio_ranks(sigma, settings.ratio), most)
     if settings.parameters is not None:
         costs = torch.tensor([sum(module.shape) for module in modules])
-        budget = _budget(settings.parameters, int((own * costs).sum()), int(costs.sum()))
+        budget = _budget(settings.parameters, int((ranks * costs).sum()), int(costs.sum()))
         return budget_ranks(sigma, costs, budget, settings.rank)
     return most
 
 
-def _budget(share: float, own: int, least: int) -> int:
+def _budget(share: float, rank: int, least: int) -> int:
     """In parameters; every module takes a rank of 1 at the least."""
-    if share * own < least:
+    if share * rank < least:
         raise LorafoldError(
-            f"parameters={share} is less than what rank 1 in every module takes ({least} of {own} parameters)",
-            remedy=f"Ask for parameters={least / own:.2g} or more.",
+            f"parameters={share} is less than what rank 1 in every module takes ({least} of {rank} parameters)",
+            remedy=f"Ask for parameters={least / rank:.2g} or more.",
         )
-    return int(share * own)
+    return int(share * rank)
 
 
 def _lift(part: Spectrum, source: Adapter, ranks: Sequence[int]) -> list[tuple[str, tuple[Tensor, Tensor]]]:

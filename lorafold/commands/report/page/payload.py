@@ -9,7 +9,8 @@ from lorafold.commands.report.page.parts import columns
 from lorafold.commands.report.page.sections import Section, evaluation_names, input_names
 from lorafold.commands.report.sweep import Sweep, SweepRun, words
 from lorafold.commands.report.sweep.differing import order
-from lorafold.commands.report.sweep.finished_run import SIDES, mean
+from lorafold.commands.report.sweep.finished_run import SIDES
+from lorafold.common.text import mean
 from lorafold.pages.packing import plain
 
 Json = dict[str, Any]
@@ -81,4 +82,4 @@ def _shared(sweep: Sweep) -> list[tuple[str, str]]:
     """The settings that all runs have in common."""
     keys = dict.fromkeys(key for run in sweep.runs for key in run.settings if key not in sweep.differing)
     common = {key: {words(key, run.settings[key]) for run in sweep.runs if key in run.settings} for key in keys}
-    return [(key, next(iter(found))) for key, found in common.items() if len(found) == 1]
+    return [(key, next(iter(texts))) for key, texts in common.items() if len(texts) == 1]

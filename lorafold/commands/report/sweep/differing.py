@@ -66,13 +66,13 @@ def order(value: Any) -> float | str | None:
 
 def values(key: str, runs: Iterable[Settings]) -> list[str]:
     """The different values of a setting as words, sorted: numbers by size."""
-    found = {words(key, settings[key]): order(settings[key]) for settings in runs if key in settings}
+    sizes = {words(key, settings[key]): order(settings[key]) for settings in runs if key in settings}
 
     def rank(word: str) -> tuple[bool, float, str]:
-        size = found[word]
+        size = sizes[word]
         return (True, 0.0, word) if isinstance(size, str) or size is None else (False, size, word)
 
-    return sorted(found, key=rank)
+    return sorted(sizes, key=rank)
 
 
 def _differs(key: str, runs: Sequence[Settings]) -> bool:
@@ -80,7 +80,7 @@ def _differs(key: str, runs: Sequence[Settings]) -> bool:
     for settings in runs:
         choice = settings.get(key.partition(".")[0]) if "." in key else None
         by_choice.setdefault(_identity(choice), set()).add(_identity(settings[key]))
-    return any(len(found) > 1 for found in by_choice.values())
+    return any(len(identities) > 1 for identities in by_choice.values())
 
 
 def _identity(value: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from lorafold.commands.report.sweep.differing import flat
 from lorafold.commands.report.sweep.repeat import repeat_command
 from lorafold.commands.report.sweep.untrusted import Unreadable, mapping, mappings, number, numbers, read_json, shallow
-from lorafold.common.text import short_names
+from lorafold.common.text import mean, short_names
 from lorafold.console.tables import by_part
 
 Values = tuple[float | None, ...]  # one for each adapter that went in (N,)
@@ -39,7 +39,7 @@ class Numbers:
 
     @property
     def worst_kept(self) -> float | None:
-        """Of the adapter that lost most."""
+        """What is kept of the adapter that lost most."""
         return min(_known(self.kept), default=None)
 
     @property
@@ -122,16 +122,10 @@ def read_run(folder: Path) -> SweepRun:
         converged=number(summary.get("converged")),
         modules=number(summary.get("modules")),
         seconds=number(mapping(summary.get("seconds")).get("total")),
-        blocks=tuple(_block(label, found) for label, found in by_part(modules, _PARTS).items()),
+        blocks=tuple(_block(label, members) for label, members in by_part(modules, _PARTS).items()),
         repeat=repeat_command(folder, metrics),
         version=_version(mapping(metrics.get("environment"))),
     )
-
-
-def mean(values: Iterable[float | None]) -> float | None:
-    """Of the values that are there; None without any."""
-    known = _known(values)
-    return fsum(known) / len(known) if known else None
 
 
 def _known(values: Iterable[float | None]) -> list[float]:
@@ -153,12 +147,12 @@ def _of_summary(summary: Mapping[str, Any]) -> Numbers:
 
 def _block(label: str, modules: Sequence[Mapping[str, Any]]) -> Block:
     sides = {side: [numbers(mapping(module.get(side)).get("phi")) for module in modules] for side in SIDES}
-    found = Numbers(
+    means = Numbers(
         _means([numbers(module.get("retained")) for module in modules]),
         {side: _means(values) for side, values in sides.items()},
         mean(number(module.get("reconstruction_error")) for module in modules),
     )
-    return Block(label, len(modules), found)
+    return Block(label, len(modules), means)
 
 
 def _means(rows: Sequence[Values]) -> Values:
@@ -177,7 +171,7 @@ def _rank(asked: Any, modules: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _parameters(modules: Sequence[Mapping[str, Any]]) -> int | None:
-    """Of the factors m × r and r × n of every module."""
+    """The numbers in the factors m × r and r × n of all modules."""
     sizes = [(number(module.get("rank")), numbers(module.get("shape"))) for module in modules]
     if not sizes or any(rank is None or len(shape) != 2 or None in shape for rank, shape in sizes):
         return None
@@ -185,7 +179,7 @@ def _parameters(modules: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def _version(environment: Mapping[str, Any]) -> str:
-    """Of lorafold, and the commit where it ran from a checkout."""
+    """The version of lorafold, and the commit where it ran from a checkout."""
     git = mapping(environment.get("git"))
     sha = str(git.get("sha") or "")[:10]
     commit = f" ({sha}{', changed' if git.get('dirty') else ''})" if sha else ""

@@ -28,11 +28,11 @@ class Folders:
 
 def find(roots: Iterable[Path]) -> Folders:
     """Look through the folders and all below them; links to folders are not followed."""
-    found = {folder: names for root in roots for folder, names in _walk(root)}
-    order = sorted(found, key=natural)
-    finished = tuple(folder for folder in order if METRICS in found[folder])
-    begun = tuple(folder for folder in order if ".hydra" in found[folder] and not {METRICS, PATH} & found[folder])
-    return Folders(finished, begun, tuple(folder for folder in order if "multirun.yaml" in found[folder]))
+    entries = {folder: names for root in roots for folder, names in _walk(root)}
+    order = sorted(entries, key=natural)
+    finished = tuple(folder for folder in order if METRICS in entries[folder])
+    begun = tuple(folder for folder in order if ".hydra" in entries[folder] and not {METRICS, PATH} & entries[folder])
+    return Folders(finished, begun, tuple(folder for folder in order if "multirun.yaml" in entries[folder]))
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
