@@ -13,6 +13,8 @@ import pytest
 
 import lorafold
 from lorafold.adapters import load
+from lorafold.cli.app import main
+from lorafold.commands import COMMANDS
 from lorafold.common.options import choices
 from lorafold.runs.run import DEMO_SAID
 from tests.command_lines import lorafold as run
@@ -153,9 +155,7 @@ CHOICES = [name for group in ("objective", "manifold", "solver", "core", "method
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["usage: python -m lorafold COMMAND", "merge"]),
         (["--help"], ["usage: python -m lorafold COMMAND"]),
-        (["--version"], [lorafold.__version__]),
         (["merge", "--help"], ["weights", "subspace_weight", *CHOICES, "rank: 32"]),
         (["merge", "--cfg", "job"], ["max_steps:"]),
     ],
@@ -171,6 +171,22 @@ def test_help_is_answered_without_torch(arguments, words, tmp_path):
     assert all(word in process.stdout for word in words)
     assert max(map(len, process.stdout.splitlines())) <= 80
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("argument", ["--version", "-V"])
+def test_the_version(argument, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lorafold", argument])
+    main()
+    assert capsys.readouterr().out == f"lorafold {lorafold.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["help"], ["-h"], ["--help", "merge"]], ids=" ".join)
+def test_the_commands_are_listed(arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lorafold", *arguments])
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("usage: python -m lorafold COMMAND")
+    assert [name for name in COMMANDS if not any(line.split()[:1] == [name] for line in lines)] == []
 
 
 @pytest.mark.parametrize(
