@@ -29,7 +29,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, islice, zip_longest
+from itertools import accumulate, islice
 from pathlib import Path, PurePosixPath
 from time import perf_counter
 from typing import Any
@@ -139,18 +139,13 @@ def _covering(copy: Copy, cases: Map, mutant: Mutant) -> list[str]:
 
 
 def _fastest_first(names: Iterable[str], file: str, cases: Map) -> list[str]:
-    """Those of the file that mirrors this one ahead, then those of the folder; one case of every function in turn."""
+    """Those of the file that mirrors this one ahead, then those of the folder; a function's n-th case costs n times."""
     functions: dict[str, list[str]] = defaultdict(list)
     for case in sorted(names, key=cases.seconds.__getitem__):
         functions[case.partition("[")[0]].append(case)
+    cost = {case: n * cases.seconds[case] for them in functions.values() for n, case in enumerate(them, 1)}
     folder = PurePosixPath(file).parent.name
-    ranked = sorted(functions.values(), key=lambda them: (_folder(them[0]) != folder, cases.seconds[them[0]]))
-    mirroring = [them for them in ranked if _mirrors(file, them[0])]
-    return _in_turn(mirroring) + _in_turn([them for them in ranked if them not in mirroring])
-
-
-def _in_turn(groups: Sequence[Sequence[str]]) -> list[str]:
-    return [case for turn in zip_longest(*groups) for case in turn if case]
+    return sorted(cost, key=lambda case: (not _mirrors(file, case), _folder(case) != folder, cost[case]))
 
 
 def _folder(case: str) -> str:
