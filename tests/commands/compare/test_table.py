@@ -80,6 +80,15 @@ def test_several_adapters_have_a_row_per_pair():
     assert any(line.startswith("nearly orthogonal:") for line in lines)
 
 
+def test_an_adapter_of_several_ranks_has_their_range():
+    content = metrics(2, 3)
+    content["inputs"][0]["ranks"] = [2, 4, 16]
+    assert [line for line in shown(content) if line.startswith("#")] == [
+        "#1: /a/0.pt (rank 2-16)",
+        "#2: /a/1.pt (rank 3)",
+    ]
+
+
 def test_a_sign_comes_with_its_size_and_a_seed_in_common_with_a_star():
     content = metrics(2, 3, 4)
     first, second, _ = content["summary"]["pairs"]
