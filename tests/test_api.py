@@ -22,6 +22,7 @@ from tests.builders import one_thread as one_thread
 # Every verb, and a setting of it with a misprint.
 VERBS = {
     "align": "gruop",
+    "calibrate": "inptus",
     "compare": "alhpa",
     "convert": "fromat",
     "inspect": "imput_rank",

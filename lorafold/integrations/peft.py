@@ -1,4 +1,4 @@
-"""Merging the adapters of a live PEFT model, without files: a sibling of PEFT's `add_weighted_adapter`.
+"""The adapters of a live PEFT model, without files: merged, a sibling of PEFT's `add_weighted_adapter`, or measured.
 
     from lorafold.integrations.peft import add_merged_adapter
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,14 +25,20 @@ from lorafold.adapters.formats.peft import parse
 from lorafold.adapters.formats.peft_config import check_plain
 from lorafold.adapters.formats.peft_export import export_config
 from lorafold.adapters.parametrisations.settle import resolve_pending
+from lorafold.calibration.statistics import Statistics
 from lorafold.common.errors import LorafoldError
 from lorafold.common.settings import apply_changes
+from lorafold.models.layers import layers_of
+from lorafold.models.run import Batch, at_rest, model_passes
+from lorafold.pipelines.calibrate.collect import DIRECTIONS, Seen, gathered, name_of
 from lorafold.pipelines.merge.pipeline import MergeResult, merge
 from lorafold.pipelines.merge.recipes import recipe as published
 from lorafold.pipelines.merge.settings import MergeSettings
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+_PREFIX = "base_model.model."  # only a PeftModel writes it
 
 
 def add_merged_adapter(
@@ -67,21 +73,57 @@ def add_merged_adapter(
     chosen = {"device": _device(model), "weights": weights, **changes}
     settings = apply_changes(MergeSettings, None, chosen) if method is None else published(method, **chosen)
     state = model.state_dict()
-    result = merge([_read(model, state, name, settings) for name in adapters], settings)
+    result = merge([read_adapter(model, state, name, settings) for name in adapters], settings)
     _add(model, adapters, adapter_name, result.adapter)
     return result
 
 
+def collect_statistics(
+    model: PeftModel,
+    name: str,
+    batches: Iterable[Batch],
+    *,
+    directions: int = DIRECTIONS,
+    skip_first: bool | None = None,
+) -> Statistics:
+    """What `lorafold.collect` finds, of an adapter that the model has: those of its file.
+
+    Args:
+        model: a `peft.PeftModel` in which this adapter alone is active.
+        name: of the adapter in the model.
+        batches, directions, skip_first: see `lorafold.collect`.
+
+    Raises:
+        LorafoldError: an unknown adapter, another one that is active, or what `lorafold.collect` refuses.
+    """
+    _check_known(model, [name])
+    active = list(model.active_adapters)
+    if active != [name]:
+        raise LorafoldError(
+            f"the model runs with {', '.join(active) or 'no adapter'}, not with {name!r} alone",
+            remedy=f"model.set_adapter({name!r}).",
+        )
+    adapter, seen = read_adapter(model, model.state_dict(), name, MergeSettings()), Seen(batches)
+    layers = layers_of(model, adapter)
+    with at_rest(model):
+        passes = model_passes(model, seen, [part.layer for parts in layers.values() for part in parts], skip_first)
+        return gathered(layers, adapter, passes, directions, seen, name_of(model.get_base_model()))
+
+
 def _check_names(model: PeftModel, adapters: Sequence[str], adapter_name: str) -> None:
-    names = ", ".join(model.peft_config)
-    for name in adapters:
-        if name not in model.peft_config:
-            raise LorafoldError(f"the model has no adapter {name!r}", remedy=f"It has {names}.")
+    _check_known(model, adapters)
     if adapter_name in model.peft_config:
         raise LorafoldError(
             f"the model has an adapter {adapter_name!r} already",
             remedy="Choose another name, or delete that one first.",
         )
+
+
+def _check_known(model: PeftModel, adapters: Sequence[str]) -> None:
+    known = ", ".join(model.peft_config)
+    for name in adapters:
+        if name not in model.peft_config:
+            raise LorafoldError(f"the model has no adapter {name!r}", remedy=f"It has {known}.")
 
 
 def _device(model: PeftModel) -> str:
@@ -90,15 +132,23 @@ def _device(model: PeftModel) -> str:
     return str(device) if device.type in ("cpu", "cuda") else MergeSettings.device
 
 
-def _read(model: PeftModel, state: dict[str, Tensor], name: str, settings: MergeSettings) -> Adapter:
-    """The adapter `name`, from tensors and configuration as PEFT would save them; `state` is the model's."""
+def read_adapter(model: Any, state: dict[str, Tensor], name: str, settings: MergeSettings) -> Adapter:
+    """The adapter `name`, from tensors and configuration as PEFT would save them.
+
+    Args:
+        model: a `peft.PeftModel`, or another one with adapters of PEFT in it.
+        state: its state dict.
+        name: of the adapter in it.
+        settings: `base` and `input_rank` count.
+    """
     from peft import get_peft_model_state_dict
 
     path = Path(name)
     config = json.loads(json.dumps(model.peft_config[name].to_dict(), default=_plain))
     check_plain(path, config)
     tensors = get_peft_model_state_dict(model, state, name, save_embedding_layers=False)
-    file = TensorFile(path, {key: tensor.cpu() for key, tensor in tensors.items()}, {})
+    own = {_PREFIX + key.removeprefix(_PREFIX): tensor.cpu() for key, tensor in tensors.items()}
+    file = TensorFile(path, own, {})
     adapter = resolve_pending(parse(file, config, path), path, settings.base, settings.input_rank)
     return replace(adapter, path=path)
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lorafold.adapters.files.foreign import remote
 from lorafold.common.errors import LorafoldError
+from lorafold.models.inputs import Corpus
 from lorafold.models.quiet import quiet
 
 _CONFIG, _PIPELINE = "config.json", "model_index.json"
@@ -42,6 +44,26 @@ class LoadedModel:
     def is_pipeline(self) -> bool:
         """Whether it takes prompts."""
         return not isinstance(self.model, torch.nn.Module)
+
+    def batches(self, corpus: Corpus, size: int, max_tokens: int) -> Iterator[dict[str, Tensor]]:
+        """Inputs as a model of transformers takes them, cut where its positions end.
+
+        Raises:
+            LorafoldError: see `Corpus.batches`; or a token that the model does not know.
+        """
+        words = self.model.get_input_embeddings().num_embeddings
+        positions = getattr(self.model.config, "max_position_embeddings", None) or max_tokens
+        known = min(getattr(self.tokenizer, "model_max_length", positions), positions, max_tokens)
+        for batch in corpus.batches(self.tokenizer, size, self.model.device, known):
+            ids = batch["input_ids"]
+            if bool(((ids < 0) | (ids >= words)).any()):
+                raise LorafoldError(
+                    f"token {int(ids.max() if ids.max() >= words else ids.min())}, but the model knows {words}",
+                    path=corpus.path,
+                    key="input_ids",
+                    remedy="Give token ids of this model's own tokenizer.",
+                )
+            yield batch
 
 
 def check_model(path: str | Path | None, dtype: str = "auto") -> Path:

@@ -24,7 +24,7 @@ class CalibrateConfig(CalibrateSettings):
         "what each adapter's own inputs look like to the layers that it changes, for merge calibration=[...].",
         (
             " base=MODEL 'adapters=[a,b]' 'inputs=[a.txt,b.txt]'",
-            " base=SDXL adapters=a.safetensors inputs=prompts.txt",
+            " base=SDXL adapters=a.safetensors inputs=a.txt",
         ),
         leaves="NAME.stats.safetensors of each adapter: second moments of what its layers read, and how large its "
         "updates are there; of the inputs only how many they were and a SHA-256. It needs transformers or diffusers: "

@@ -52,7 +52,7 @@ def collect(
         LorafoldError: an adapter of another model, no batches, or activations that are not finite.
     """
     read = adapter if isinstance(adapter, Adapter) else load(adapter)
-    seen = _Seen(batches)
+    seen = Seen(batches)
     with attached(model, read) as layers, at_rest(model):
         needed = [part.layer for parts in layers.values() for part in parts]
         passes = model_passes(model, seen, needed, skip_first)
@@ -93,7 +93,7 @@ def name_of(model: Any) -> str:
     return shortened(str(own or type(model).__name__))
 
 
-class _Seen:
+class Seen:
     """Batches, and a fingerprint of what they held: that of the same batches in another order too."""
 
     def __init__(self, batches: Iterable[Batch]) -> None:

@@ -155,9 +155,7 @@ def passes_of(
     if loaded.is_pipeline:
         prompts = corpus.prompts(settings.batch)
         return pipeline_passes(loaded.model, prompts, settings.steps, settings.seed, settings.size)
-    device = next(loaded.model.parameters()).device
-    batches = corpus.batches(loaded.tokenizer, settings.batch, device, settings.max_tokens)
-    return model_passes(loaded.model, batches, needed)
+    return model_passes(loaded.model, loaded.batches(corpus, settings.batch, settings.max_tokens), needed)
 
 
 def _calibrate(
