@@ -8,12 +8,13 @@ statistics = collect_statistics(pipeline, "style", prompts)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lorafold.adapters import Adapter, Module
+from lorafold.adapters.formats.diffusers_keys import DOWN, split_key
 from lorafold.calibration.statistics import Statistics
 from lorafold.common.errors import LorafoldError
 from lorafold.integrations.peft import read_adapter
@@ -70,16 +71,23 @@ def live_adapter(pipeline: Any, name: str) -> Adapter:
     if not holding:
         known = ", ".join(dict.fromkeys(known for each in adapted.values() for known in each.peft_config))
         raise LorafoldError(f"the pipeline has no adapter {name!r}", remedy=f"It has {known or 'none'}.")
-    for each in adapted.values():
-        if (active := list(each.active_adapters())) != [name]:
-            raise LorafoldError(
-                f"the pipeline runs with {', '.join(active) or 'no adapter'}, not with {name!r} alone",
-                remedy=f"pipeline.set_adapters({name!r}).",
-            )
+    if (active := _active(adapted.values())) != {name}:
+        raise LorafoldError(
+            f"the pipeline runs with {', '.join(sorted(active)) or 'no adapter'}, not with {name!r} alone",
+            remedy=f"pipeline.set_adapters({name!r}).",
+        )
     modules = {module.name: module for key, each in holding.items() for module in _modules(key, each, name)}
     return Adapter("diffusers", modules, path=Path(name))
 
 
+def _active(models: Iterable[Any]) -> set[str]:
+    """The adapters that any layer adds to its output."""
+    layers = (layer for model in models for layer in model.modules() if hasattr(layer, "base_layer"))
+    return {name for layer in layers if not layer.disable_adapters for name in layer.active_adapters}
+
+
 def _modules(component: str, model: Any, name: str) -> Iterator[Module]:
+    """Under the names that the reader of diffusers' files gives them."""
     for path, module in read_adapter(model, model.state_dict(), name, MergeSettings()).modules.items():
-        yield replace(module, name=f"{component}.{path}")
+        known = split_key(f"{component}.{path}.{DOWN}")
+        yield replace(module, name=known[0] if known else f"{component}.{path}")

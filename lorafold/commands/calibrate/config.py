@@ -23,7 +23,7 @@ class CalibrateConfig(CalibrateSettings):
     help: ClassVar[Help] = Help(
         "what each adapter's own inputs look like to the layers that it changes, for merge calibration=[...].",
         (
-            " base=MODEL 'adapters=[a,b]' 'inputs=[a.txt,b.txt]'",
+            " base=LLM 'adapters=[a,b]' 'inputs=[a.txt,b.txt]'",
             " base=SDXL adapters=a.safetensors inputs=a.txt",
         ),
         leaves="NAME.stats.safetensors of each adapter: second moments of what its layers read, and how large its "
