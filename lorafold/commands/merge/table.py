@@ -28,6 +28,8 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     if rank := _rank(metrics):
         asked = metrics["config"]["rank"]
         say(console, f"rank: {rank}, the adapters' joint rank (rank={asked} would add zeros)")
+    if calibrated := metrics["summary"].get("calibration"):
+        console.print(_calibrated(calibrated, len(metrics["modules"])), soft_wrap=True)
     if chosen := _chosen_scale(metrics):
         console.print(chosen, soft_wrap=True)
     if warning := not_converged(metrics):
@@ -55,6 +57,16 @@ def not_converged(metrics: Metrics) -> str:
     remedy = f"raise solver.{limit} (now {solver[limit]}) or loosen solver.tol" if limit else "try another solver"
     listing = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
     return f"not converged: {len(failed)} of {len(metrics['modules'])} modules ({listing}): {remedy}"
+
+
+def _calibrated(found: Metrics, count: int) -> str:
+    """How many modules, and with which ridge."""
+    alike = ", ".join(f"#{i + 1} and #{j + 1}" for i, j in found["shared_initialisation"])
+    why = f" as {alike} share their initialisation" if alike else ""
+    return (
+        f"calibrated: {found['modules']} of {count} modules, ridge {found['ridge']:g}{why}; "
+        "there all of the above is in the norm of the statistics"
+    )
 
 
 def _chosen_scale(metrics: Metrics) -> str:
