@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
+from lorafold.adapters.formats.peft_merge import merged_config
 from lorafold.adapters.metadata.header import merged_metadata
 from lorafold.common.errors import LorafoldError
 from lorafold.core_space import NonFiniteError
@@ -53,7 +54,7 @@ def assemble(
         deltas=deltas,
         extras=extras,
         metadata=merged_metadata(adapters, weights, [module.rank for module in modules.values()]),
-        config=first.config,
+        config=merged_config(adapters),
     )
 
 

@@ -16,7 +16,12 @@ import re
 
 DOWN, UP, BIAS, ALPHA = "lora_A.weight", "lora_B.weight", "lora_B.bias", "alpha"
 
-COMPONENT = re.compile(r"(?:unet|transformer|text_encoder(?:_[23])?)\.")
+# Models of diffusers' pipelines that take a LoRA: those of Wan 2.2 and others have two transformers.
+COMPONENT = re.compile(
+    r"(?:unet|prior|controlnet|connectors|text_conditioner|transformer(?:_ref|_\d)?|text_encoder(?:_\d)?)\."
+)
+# What only a U-Net has: the first layer of a path without component.
+_UNET = re.compile(r"(?:down_blocks|mid_block|up_blocks)\.")
 _ADAPTER = r"(?:\.(?P<adapter>(?!(?:weight|bias)$)[^.]+))?"
 _PART = re.compile(
     rf"(?P<name>.+?)(?:\.lora_(?P<letter>[AB]){_ADAPTER}\.(?P<leaf>weight|bias)"
@@ -41,7 +46,12 @@ def split_key(key: str) -> tuple[str, str, str | None] | None:
     if match is None:
         return None
     name = match["name"].replace(".processor.", ".")
-    name = _BARE_CLIP.sub(r"\1.text_model.\2", name) if COMPONENT.match(name) else f"unet.{name}"
+    if COMPONENT.match(name):
+        name = _BARE_CLIP.sub(r"\1.text_model.\2", name)
+    elif _UNET.match(name) or ".processor." in match["name"]:
+        name = f"unet.{name}"
+    else:
+        return None
     part = _part(match)
     return None if part is None else (_attention(name) if match["old"] else name, part, match["adapter"])
 

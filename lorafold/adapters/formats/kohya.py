@@ -22,16 +22,16 @@ from lorafold.adapters.formats.registry import format
 from lorafold.adapters.formats.split_qkv import split_pair
 from lorafold.adapters.module import Module, Pending, sort_layers
 from lorafold.adapters.parametrisations.dora import lycoris_magnitude
-from lorafold.adapters.parametrisations.lycoris import product_layer
+from lorafold.adapters.parametrisations.lycoris import PARTS, product_layer
 from lorafold.common.errors import LorafoldError
 
 _FILE = "a kohya file"
 _UP, _DOWN, _MID, _ALPHA = "lora_up.weight", "lora_down.weight", "lora_mid.weight", "alpha"
 _DORA = "dora_scale"
 _SPLIT = r"lora_(?:up|down)\.\d{1,3}\.weight"
-_PRODUCT = r"hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2"
-_PART = re.compile(rf"(?P<name>.+)\.(?P<part>{_UP}|{_DOWN}|{_MID}|{_ALPHA}|{_DORA}|{_SPLIT}|{_PRODUCT})")
-_ANY_FACTOR = re.compile(rf".+\.(?:{_UP}|{_DOWN}|{_SPLIT}|{_PRODUCT})")
+_PART = re.compile(rf"(?P<name>.+)\.(?P<part>{_UP}|{_DOWN}|{_MID}|{_ALPHA}|{_DORA}|{_SPLIT}|{PARTS})")
+# PEFT's own LoHa and LoKr have the scale in their configuration.
+_ANY_FACTOR = re.compile(rf"(?!.*base_model\.model\..*\.(?:{PARTS})).+\.(?:{_UP}|{_DOWN}|{_SPLIT}|{PARTS})")
 _PARTS = "LoRA in parts"
 _ONE_KIND = "A layer has one update: export the adapter again."
 

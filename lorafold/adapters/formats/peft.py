@@ -3,7 +3,9 @@
 `base_model.model.N.lora_A.weight` (r, in, *kernel), `...lora_B.weight` (m, r, 1, ...), `...lora_B.bias` (m,);
 embeddings `...lora_embedding_A` (r, vocabulary), `...lora_embedding_B` (dim, r). Some exports keep the adapter's name,
 `lora_A.default.weight`; PEFT's own files have none. Every tensor without "lora_" is an absolute one. Read, but never
-written, is `...lora_magnitude_vector` (m,) or (1, m, 1, ...), with ".weight" in some versions: DoRA.
+written, are `...lora_magnitude_vector` (m,) or (1, m, 1, ...), with ".weight" in some versions: DoRA; and
+`...lokr_w1` or `...hada_w1_a` (see `lycoris`), with the scale alpha / r of the configuration. Wrappers, of a compiled or
+twice wrapped model, are no part of a name.
 """
 
 from __future__ import annotations
@@ -27,20 +29,27 @@ from lorafold.adapters.formats.refusals import unsupported
 from lorafold.adapters.formats.registry import format
 from lorafold.adapters.module import Module, Pending, sort_layers
 from lorafold.adapters.parametrisations.dora import peft_magnitude
+from lorafold.adapters.parametrisations.lycoris import PARTS, product_layer
 from lorafold.common.errors import LorafoldError
 
 _PREFIX = "base_model.model."
 _DOWN, _UP, _BIAS = "lora_A.weight", "lora_B.weight", "lora_B.bias"
 _EMBEDDING_DOWN, _EMBEDDING_UP = "lora_embedding_A", "lora_embedding_B"
 _DORA = "lora_magnitude_vector"
+_WRAPPERS = re.compile(r"(?:_orig_mod\.|module\.)*(?:base_model\.model\.(?:_orig_mod\.)*)+")
 _PART = re.compile(
-    rf"{re.escape(_PREFIX)}(?P<name>.+)\.(?P<factor>lora_(?:embedding_)?[AB]|{_DORA})"
+    rf"{re.escape(_PREFIX)}(?P<name>.+)\.(?P<factor>lora_(?:embedding_)?[AB]|{_DORA}|{PARTS})"
     r"(?:\.(?P<adapter>(?!(?:weight|bias)$)[^.]+))?(?P<leaf>\.weight|\.bias)?"
 )
 
 
 def _detect(keys: Collection[str]) -> bool:
-    return any(key.startswith(_PREFIX) for key in keys)
+    return any(_WRAPPERS.match(key) for key in keys)
+
+
+def _plain(key: str) -> str:
+    """The key as PEFT writes it."""
+    return _WRAPPERS.sub(_PREFIX, key, count=1).replace("._orig_mod.", ".")
 
 
 def _tensors(adapter: Adapter) -> dict[str, Tensor]:
@@ -117,14 +126,15 @@ def _sort_keys(file: TensorFile) -> tuple[dict[str, dict[str, str]], dict[str, T
     extras: dict[str, Tensor] = {}
     adapters: set[str | None] = set()
     for key, tensor in file.tensors.items():
-        if match := _PART.fullmatch(key):
+        plain = _plain(key)
+        if match := _PART.fullmatch(plain):
             part = match["factor"] if match["factor"] == _DORA else match["factor"] + (match["leaf"] or "")
             parts.setdefault(match["name"], {})[part] = key
             adapters.add(match["adapter"])
-        elif ".lora_" in key or not key.startswith(_PREFIX):
+        elif ".lora_" in key or not plain.startswith(_PREFIX):
             raise unsupported(file.path, key)
         else:
-            extras[key] = storable(file.path, key, tensor)
+            extras[plain] = storable(file.path, key, tensor)
     if len(adapters) > 1:
         raise LorafoldError(
             f"holds {len(adapters)} adapters: {', '.join(sorted(str(name) for name in adapters))}",
@@ -138,6 +148,8 @@ def _layer(
     file: TensorFile, name: str, keys: Mapping[str, str], rule: Scaling, further: Collection[str]
 ) -> Module | Pending:
     """A layer that must also have the `further` parts."""
+    if any(part.startswith(("lokr", "hada")) for part in keys):
+        return Pending(product_layer(file, name, keys, rule.resolve(name)[1]), None, next(iter(keys.values())))
     module = _module(file, name, keys, rule)
     check_complete(file, keys, further)
     magnitude = peft_magnitude(file, keys.get(_DORA), module.shape[0])

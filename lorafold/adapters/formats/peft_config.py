@@ -36,6 +36,11 @@ _VARIANTS = (
     "velora_config",
     "target_parameters",
 )
+# Of LoHa and LoKr alone.
+_LYCORIS_FIELDS = (
+    *("alpha", "rank_dropout", "module_dropout", "use_effective_conv2d", "decompose_both", "decompose_factor"),
+    *("rank_dropout_scale", "init_weights"),
+)
 # Initialisations after which the base model's weights are no longer those of its checkpoint.
 CHANGES_BASE = ("pissa", "olora", "corda", "lora_ga", "loftq")
 
@@ -56,6 +61,7 @@ def load_config(path: Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise LorafoldError(f"not readable as JSON ({error})", path=path, remedy=_REPAIR) from error
+    config = _as_lora(config)
     check_plain(path, config)
     if str(config.get("init_lora_weights")).startswith(CHANGES_BASE):
         _log.warning(
@@ -64,6 +70,14 @@ def load_config(path: Path) -> dict[str, Any]:
             config["init_lora_weights"],
         )
     return config
+
+
+def _as_lora(config: dict[str, Any]) -> dict[str, Any]:
+    """LoHa and LoKr become plain LoRA as they are read; their alpha has another name, and fields of their own go."""
+    if not isinstance(config, dict) or config.get("peft_type") not in ("LOHA", "LOKR"):
+        return config
+    kept = {key: value for key, value in config.items() if key not in _LYCORIS_FIELDS}
+    return {**kept, "peft_type": "LORA", "lora_alpha": config.get("alpha", 8)}
 
 
 def check_plain(path: Path, config: Any) -> None:

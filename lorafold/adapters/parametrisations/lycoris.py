@@ -68,8 +68,14 @@ class ProductLayer:
         return Module(self.name, up, down, self.scale, self.kernel, kind=kind, lost=lost)
 
 
-def product_layer(file: TensorFile, name: str, keys: Mapping[str, str]) -> ProductLayer:
+PARTS = r"hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2"
+
+
+def product_layer(file: TensorFile, name: str, keys: Mapping[str, str], scale: float | None = None) -> ProductLayer:
     """The layer of which `keys`, by part, are the tensors.
+
+    Args:
+        scale: as PEFT's configuration says; None: LyCORIS' rule.
 
     Raises:
         LorafoldError: parts that are missing, do not fit, or make an update too large to be one of a layer.
@@ -78,7 +84,8 @@ def product_layer(file: TensorFile, name: str, keys: Mapping[str, str]) -> Produ
     first, second, kernel, (m, n), rank = _loha(file, keys) if loha else _lokr(file, keys)
     if m * n > LARGEST:
         raise _misfit(file, keys, f"they make an update of {m} x {n}, expected at most {LARGEST} numbers")
-    scale = alpha_value(file, keys["alpha"]) / rank if rank and "alpha" in keys else 1.0
+    if scale is None:
+        scale = alpha_value(file, keys["alpha"]) / rank if rank and "alpha" in keys else 1.0
     used = tuple(key for part, key in keys.items() if part.startswith(("hada", "lokr")))
     product = hadamard if loha else kronecker
     return ProductLayer(name, product, first, second, scale, (m, n), kernel or _kernel(name, n), file, used)

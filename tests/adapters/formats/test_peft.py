@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 
 from lorafold.adapters import Adapter, Module, load, save
 from lorafold.common.errors import LorafoldError
+from lorafold.pipelines.merge.pipeline import merge
 from tests.adapters.samples import PREFIX, normal, peft_folder, peft_pair, update
 
 Q = "model.layers.1.self_attn.q_proj"
@@ -155,3 +157,45 @@ def test_an_initialisation_that_changed_the_base_model_keeps_its_rank(tmp_path):
     with pytest.raises(LorafoldError, match=r"init_lora_weights=pissa changes the base model by what rank \d+ leaves"):
         save(replace(adapter, modules=wider), tmp_path / "wider")
     assert not (tmp_path / "wider").exists()
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod." + PREFIX, "module." + PREFIX, 2 * PREFIX, PREFIX + "_orig_mod."])
+def test_wrappers_of_the_model_are_no_part_of_a_name(tmp_path: Path, wrapper: str) -> None:
+    """Compiled models, and models to which PEFT was applied twice."""
+    pair = {key.replace(PREFIX, wrapper): tensor for key, tensor in peft_pair(Q).items()}
+    adapter = load(peft_folder(tmp_path, pair | {f"{wrapper}score.weight": normal(3, 2)}))
+    assert list(adapter.modules) == [Q] and list(adapter.extras) == [f"{PREFIX}score.weight"]
+
+
+def combined(*configs: dict[str, Any]) -> Mapping[str, Any]:
+    module = Module(Q, normal(4, 2), normal(2, 3), 1.0)
+    return merge([Adapter("peft", {Q: module}, config=config) for config in configs], rank=2).adapter.config
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "merged"),
+    [
+        ({}, {"modules_to_save": ["score"]}, {"modules_to_save": ["score"]}),
+        ({"modules_to_save": ["a"]}, {"modules_to_save": ["b", "a"]}, {"modules_to_save": ["a", "b"]}),
+        ({"bias": "none"}, {"bias": "lora_only"}, {"bias": "lora_only"}),
+        ({"bias": "all"}, {"bias": "lora_only"}, {"bias": "all"}),
+        ({}, {"trainable_token_indices": [4, 5]}, {"trainable_token_indices": [4, 5]}),
+        ({"trainable_token_indices": [4]}, {}, {"trainable_token_indices": [4]}),
+        ({"layer_replication": [[0, 2]]}, {"layer_replication": [[0, 2]]}, {"layer_replication": [[0, 2]]}),
+    ],
+)
+def test_settings_of_every_input_count(first: dict, other: dict, merged: dict) -> None:
+    """PEFT drops the tensors that the configuration does not announce."""
+    assert combined({"r": 2} | first, {"r": 2} | other) == {"r": 2} | merged
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "key"),
+    [
+        ({}, {"layer_replication": [[0, 2]]}, "layer_replication"),
+        ({"trainable_token_indices": [4]}, {"trainable_token_indices": [5]}, "trainable_token_indices"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(first: dict, other: dict, key: str) -> None:
+    with pytest.raises(LorafoldError, match=f"{key}: .* in another adapter"):
+        combined({"r": 2} | first, {"r": 2} | other)

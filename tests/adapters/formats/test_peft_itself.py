@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lorafold.adapters import Adapter, Module, load, save
+from lorafold.pipelines.merge.pipeline import merge
 from tests.adapters.samples import normal, update
 
 peft = pytest.importorskip("peft")
@@ -77,3 +78,20 @@ def test_lorafold_reads_what_peft_writes(tmp_path: Path) -> None:
         expected = layer.get_delta_weight("default").detach().double()
         torch.testing.assert_close(shaped(adapter.modules[name], expected), expected, rtol=0, atol=1e-5)
         assert adapter.modules[name].scale == pytest.approx(layer.scaling["default"], rel=1e-15)
+
+
+@pytest.mark.parametrize("settings", [{}, {"rank_pattern": {"fc": 3}, "alpha_pattern": {"block.fc": 5}}])
+@pytest.mark.parametrize("method", ["LoHaConfig", "LoKrConfig"])
+def test_loha_and_lokr_folders_have_pefts_scale(tmp_path: Path, method: str, settings: dict) -> None:
+    """alpha / r, even where LoKr's factors are whole: against PEFT's own Delta W, before and after."""
+    targets = ["fc"] if method == "LoHaConfig" else ["fc", "pointwise"]  # LoHa's files do not tell a convolution
+    config = getattr(peft, method)(r=2, alpha=8, target_modules=targets, init_weights=False, **settings)
+    model = peft.get_peft_model(base_model(), config)
+    model.save_pretrained(tmp_path / "product")
+    merged = merge([tmp_path / "product"], rank="max").adapter
+    plain = peft.PeftModel.from_pretrained(base_model(), str(save(merged, tmp_path / "plain")))
+    for name in merged.modules:
+        expected = model.base_model.model.get_submodule(name).get_delta_weight("default").double()
+        layer = plain.base_model.model.get_submodule(name)
+        got = layer.get_delta_weight("default").double()
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)

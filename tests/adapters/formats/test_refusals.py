@@ -185,7 +185,7 @@ CONFIG = [
     # what, changes to a good configuration, key in the message (the same, if a word), problem, remedy
     ("target_parameters", {"target_parameters": ["w"]}, "target_parameters", "['w']: not a plain", "plain LoRA"),
     ("KaSA", {"kasa_config": {"beta": 1}}, "kasa_config", "not a plain LoRA", "plain LoRA"),
-    ("another method", {"peft_type": "LOHA"}, "peft_type", "'LOHA', expected 'LORA'", "Only LoRA"),
+    ("another method", {"peft_type": "OFT"}, "peft_type", "'OFT', expected 'LORA'", "Only LoRA"),
     ("no method", {"peft_type": None}, "peft_type", "None, expected 'LORA'", "Only LoRA"),
     ("rank zero", {"r": 0}, "r", "0, expected a positive integer", "Correct"),
     ("rank a string", {"r": "2"}, "r", "'2', expected a positive integer", "Correct"),
