@@ -7,6 +7,7 @@ import inspect
 import math
 import sys
 from dataclasses import fields, replace
+from functools import partial
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +26,7 @@ VERBS = {
     "calibrate": "inptus",
     "compare": "alhpa",
     "convert": "fromat",
+    "distill": "stpes",
     "inspect": "imput_rank",
     "merge": "weight",
     "reproduce": "tolerence",
@@ -71,6 +73,8 @@ def test_help_explains_every_setting(verb):
 @pytest.mark.parametrize(("verb", "misprint"), VERBS.items())
 def test_a_wrong_keyword_is_named_with_the_right_one(verb, misprint):
     call, given = getattr(lorafold, verb), DEMO[0] if verb in ONE else DEMO
+    if verb == "distill":
+        call = partial(call, model=None, inputs=[])
     with pytest.raises(
         lorafold.LorafoldError, match=rf"^unknown setting '{misprint}'\. Did you mean '(\w+)'\?$"
     ) as error:

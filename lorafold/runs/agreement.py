@@ -64,7 +64,7 @@ def agreement_evaluator(
         base: where relative paths begin.
 
     Raises:
-        LorafoldError: no model, or not one file of inputs for each adapter.
+        LorafoldError: no model, or not one sound file of inputs for each adapter.
     """
     if model is None:
         raise LorafoldError(f"evaluator={name} without a model", remedy="Write evaluator_model=FOLDER.")
@@ -76,6 +76,8 @@ def agreement_evaluator(
     folder = check_model(base / Path(model).expanduser())
     device_of(device)
     files = tuple(base / Path(str(each)).expanduser() for each in inputs)
+    for file in files:
+        read_inputs(file)  # what is wrong with it is better said before the merge
     return Agreement(name, folder, device, tuple(adapters), files)
 
 

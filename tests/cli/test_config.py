@@ -41,6 +41,8 @@ def test_the_settings_of_a_merge():
             "page",
             "path",
             "evaluator",
+            "evaluator_inputs",
+            "evaluator_model",
             "score",
             "tracker",
             "resume",

@@ -15,6 +15,7 @@ from lorafold.commands import COMMANDS
 from lorafold.common.options import choices
 from tests.builders import DEMO, random_adapter
 from tests.command_lines import environment
+from tests.pipelines.distill.distill_cases import on_disk
 from tests.screens import Screen, screen
 
 LONG = "a_rather_long_name_of_a_style_adapter_by_some_author_version_2_epoch_12"
@@ -25,7 +26,9 @@ SHAPES = {
 }
 PAIR, LONG_PAIR = "adapters=[a.safetensors,b.safetensors]", f"adapters=[{LONG}_1.safetensors,{LONG}_2.safetensors]"
 
-LONG_NAMED = ("merge", "compare", "align", "inspect", "resize", "convert")
+# A tiny model, and adapters of it; the names of the safetensors are those of their inputs.
+DISTILL = ["distill", "base=MODEL", "inputs=[a_in.safetensors,b_in.safetensors]", "rank=3", "steps=2"]
+LONG_NAMED = ("merge", "compare", "align", "inspect", "resize", "convert", "distill")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,9 @@ def folder(tmp_path_factory, warm) -> Path:
     for seed, names in enumerate((("a", f"{LONG}_1"), ("b", f"{LONG}_2"), ("c",)), 1):
         for name in names:
             save(random_adapter("kohya", SHAPES, 4, seed=seed), place / f"{name}.safetensors")
+    on_disk(place)
+    for name, number in (("a", 1), ("b", 2)):
+        (place / name).rename(place / f"for_{LONG}_{number}")
     assert warm.piped("merge", PAIR, "rank=3", "hydra.run.dir=RUN", cwd=place).returncode == 0
     assert warm.piped("merge", PAIR, "rank=2,3,0", "-m", "hydra.sweep.dir=DIR", "page=false", cwd=place).returncode == 1
     return place
@@ -55,6 +61,7 @@ GOOD = [
     ["compare", LONG_PAIR],
     ["compare", "adapters=[a.safetensors,b.safetensors,c.safetensors]"],
     ["compare", "-m", f"{PAIR},[a.safetensors,c.safetensors]", "page=false"],
+    [*DISTILL, f"adapters=[for_{LONG}_1,for_{LONG}_2]"],
     ["align", LONG_PAIR],
     ["align", LONG_PAIR, "mode=subspace"],
     ["align", PAIR, "group=general"],
@@ -80,6 +87,8 @@ BAD = [
     ["merge", PAIR, "rank=0"],
     ["merge", PAIR, "-m", "rank=0,2", "page=false"],
     ["compare", "alpha=2"],
+    ["distill"],
+    [*DISTILL, "adapters=[a.safetensors,b.safetensors]"],
     ["align", "group=special"],
     ["inspect", "adapters=nope"],
     ["resize"],

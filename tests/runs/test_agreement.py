@@ -26,7 +26,7 @@ NAMES = ("agreement", "kl")
 
 def judged(place, name="agreement", **parts):
     files = [place / "a", place / "b"]
-    own = ["a.safetensors", "b.safetensors"]
+    own = ["a_in.safetensors", "b_in.safetensors"]
     return agreement_evaluator(
         name, files, **{"model": "MODEL", "inputs": own, "device": "cpu", "base": place, **parts}
     )
@@ -46,7 +46,7 @@ def place(tmp_path_factory):
     for seed, (name, adapter) in enumerate(zip("ab", adapters(shapes), strict=True)):
         lorafold.save(changed(adapter, as_float32), place / name)
         own = inputs(seed)
-        save_file({key: torch.cat([batch[key] for batch in own]) for key in own[0]}, place / f"{name}.safetensors")
+        save_file({key: torch.cat([batch[key] for batch in own]) for key in own[0]}, place / f"{name}_in.safetensors")
     return place
 
 
@@ -101,7 +101,7 @@ def test_a_merge_is_judged_and_a_search_is_told(place):
         page=False,
         evaluator="agreement",
         evaluator_model="MODEL",
-        evaluator_inputs=["a.safetensors", "b.safetensors"],
+        evaluator_inputs=["a_in.safetensors", "b_in.safetensors"],
     )
     metrics = merge(Run(place / "run", place), config)
     assert metrics["evaluation"].keys() == {"agreement", "agreement_worst", "agreement_1", "agreement_2"}
@@ -149,7 +149,8 @@ def test_numbers_by_hand():
         ({"model": None}, "evaluator=agreement without a model"),
         ({"model": "nowhere"}, "no such folder"),
         ({"inputs": None}, "evaluator_inputs=None, expected a list with a file for each of 2 adapters"),
-        ({"inputs": ["a.safetensors"]}, "evaluator_inputs="),
+        ({"inputs": ["a_in.safetensors"]}, "evaluator_inputs="),
+        ({"inputs": ["a_in.safetensors", "nope.txt"]}, "nope.txt: no such file"),
         ({"device": "tpu"}, "device='tpu'"),
     ],
 )

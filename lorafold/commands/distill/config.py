@@ -34,8 +34,8 @@ class DistillConfig(DistillSettings):
         "two or more LoRA adapters in, one out that does to the model, on a few unlabelled inputs of each, what each "
         "of them does.",
         (
-            " base=MODEL 'adapters=[a,b]' 'inputs=[a.txt,b.txt]' rank=16",
-            " base=MODEL 'adapters=[a,b]' 'inputs=[a.txt,b.txt]' steps=200 device=cuda dtype=bfloat16",
+            " base=MODEL 'adapters=[a,b]' 'inputs=[a.txt,b.txt]'",
+            " base=MODEL 'adapters=[a,b]' 'inputs=[p,q]' rank=8",
         ),
         leaves="distilled.safetensors or distilled/, in the format and dtype of the first adapter, and metrics.json: "
         "how far it is from each adapter on inputs that were held back, before and after, and the loss of every step",

@@ -15,7 +15,8 @@ from lorafold.runs.run import Run
 from tests.builders import one_thread as one_thread
 from tests.pipelines.distill.distill_cases import on_disk
 
-JOB = {"adapters": ["a", "b"], "base": "MODEL", "inputs": ["a.safetensors", "b.safetensors"], "rank": 3, "steps": 6}
+INPUTS = ["a_in.safetensors", "b_in.safetensors"]
+JOB = {"adapters": ["a", "b"], "base": "MODEL", "inputs": INPUTS, "rank": 3, "steps": 6}
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +101,10 @@ def test_a_run_that_was_stopped_goes_on(place, monkeypatch):
         ({"base": None}, "base=None, expected the model"),
         ({"base": "nowhere"}, "nowhere: no such folder"),
         ({"inputs": None}, "inputs=None, expected a list with a file for each of 2 adapters"),
-        ({"inputs": ["a.safetensors"]}, "expected a list with a file for each of 2"),
-        ({"inputs": ["a.safetensors", "a.safetensors"]}, "adapters 1 and 2 have the same inputs"),
-        ({"inputs": ["a.safetensors", "nope.txt"]}, "nope.txt: no such file"),
-        ({"inputs": ["a.safetensors", "few.txt"]}, "few.txt"),
+        ({"inputs": ["a_in.safetensors"]}, "expected a list with a file for each of 2"),
+        ({"inputs": ["a_in.safetensors", "a_in.safetensors"]}, "adapters 1 and 2 have the same inputs"),
+        ({"inputs": ["a_in.safetensors", "nope.txt"]}, "nope.txt: no such file"),
+        ({"inputs": ["a_in.safetensors", "few.txt"]}, "few.txt"),
         ({"manifold": "sphere"}, "unknown manifold"),
         ({"adapters": ["a", "nope"]}, "nope"),
     ],

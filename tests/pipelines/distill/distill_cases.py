@@ -62,13 +62,13 @@ def inputs(seed: int, count: int = 20) -> list[dict[str, Tensor]]:
 
 
 def on_disk(place: Path, kind: str = "bert", count: int = 20) -> None:
-    """MODEL, adapters a and b, a.safetensors and b.safetensors with token ids: as a user has them."""
+    """MODEL, adapters a and b, a_in.safetensors and b_in.safetensors with token ids: as a user has them."""
     build, shapes = MODELS[kind]
     build().save_pretrained(place / "MODEL")
     for seed, (name, adapter) in enumerate(zip("ab", adapters(shapes), strict=True)):
         save(changed(adapter, as_float32), place / name)
         own = inputs(seed, count)
-        save_file({key: torch.cat([batch[key] for batch in own]) for key in own[0]}, place / f"{name}.safetensors")
+        save_file({key: torch.cat([batch[key] for batch in own]) for key in own[0]}, place / f"{name}_in.safetensors")
 
 
 def as_float32(module: Module) -> Module:
