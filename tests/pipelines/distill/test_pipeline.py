@@ -216,17 +216,6 @@ def test_a_state_of_something_else_is_refused(tmp_path):
         learnt_saved(replace(saved, go_on=True), batch=7)
 
 
-def test_stiefel_and_euclidean_find_the_same_minimum():
-    """One adapter at its own rank, started at half its rank: the minimum is zero for both."""
-    given = adapters(rank=2)
-    values = {}
-    for manifold, rate in (("stiefel", 0.1), ("euclidean", 0.01)):
-        result = learnt(given=given, manifold=manifold, rank=4, steps=300, learning_rate=rate, core_rate=0.01)
-        values[manifold] = sum(result.losses[-5:]) / 5
-    assert values["stiefel"] == pytest.approx(values["euclidean"], rel=0.15)
-    assert values["stiefel"] < 0.2 * result.losses[0]
-
-
 @pytest.mark.parametrize(
     ("own", "message"),
     [

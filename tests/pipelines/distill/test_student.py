@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lorafold.objectives import DISTANCES
+from lorafold.pipelines.distill.schedule import rate
 from lorafold.pipelines.distill.student import PARAMETRISATIONS, Orthonormal, student_of
 from lorafold.pipelines.distill.subspaces import SubspaceDistance
 from lorafold.pipelines.distill.train import Lesson
@@ -90,3 +91,22 @@ def test_the_distance_and_its_gradient(name):
 
 def _tangent(frame, step):
     return step - frame @ (frame.mT @ step)
+
+
+@pytest.mark.parametrize("parametrisation", PARAMETRISATIONS)
+def test_all_parametrisations_find_the_best_approximation(parametrisation):
+    """Of a dense matrix by one of rank 2, from a random start: what is left is Σσ² past the second (Eckart & Young)."""
+    source = Source(5)
+    target = source.conditioned(9, 7, 20.0)
+    start = random_adapter("kohya", {"a": (9, 7)}, 2, seed=4, scale=0.3)
+    lesson = Lesson(student_of(start, parametrisation, CPU), {"subspaces": 0.1, "cores": 0.05, "factors": 0.05})
+    steps = 300
+    for step in range(steps):
+        for group in lesson.optimizer.param_groups:
+            group["lr"] = rate(step, steps) * lesson.rates[group["name"]]
+        lesson.optimizer.zero_grad()
+        up, down = lesson.student.factors()["a"]
+        ((up @ down - target.float()) ** 2).sum().backward()
+        lesson.optimizer.step()
+    left = (update(lesson.student.adapter().modules["a"]) - target).square().sum()
+    assert float(left) == pytest.approx(float(torch.linalg.svdvals(target)[2:].square().sum()), rel=0.01)
