@@ -32,7 +32,7 @@ from lorafold.pipelines.distill.hidden_states import HiddenStates, unpadded
 from lorafold.pipelines.distill.inference import still
 from lorafold.pipelines.distill.loss import Task
 from lorafold.pipelines.distill.metrics import Agreement, distill_metrics
-from lorafold.pipelines.distill.plan import DistillPlan, make_distill_plan
+from lorafold.pipelines.distill.plan import DistillPlan, make_distill_plan, merge_settings
 from lorafold.pipelines.distill.predictions import predictions
 from lorafold.pipelines.distill.schedule import held_back
 from lorafold.pipelines.distill.settings import DistillOptions, DistillSettings
@@ -137,7 +137,7 @@ def _distill(
     with clock("read"):
         read = load_all(adapters, rank=chosen.input_rank, allow_different_bases=chosen.allow_different_bases)
     with clock("start"):
-        start = _start(read, plan)
+        start = merge(read, merge_settings(chosen)).adapter
         parts = layers_of(model, start)
     with still(model, chosen.checkpointing):
         with clock("targets"):
@@ -173,19 +173,6 @@ def _probe(model: Any, adapter: Adapter, inputs: Any, plan: DistillPlan) -> Prob
         for example in unpadded(batch)
     ]
     return HiddenStates(model, examples, chosen.layers, plan.dtype, reads_from_left(model))
-
-
-def _start(inputs: Sequence[Adapter], plan: DistillPlan) -> Adapter:
-    """The merge that distillation begins with."""
-    chosen = plan.settings
-    return merge(
-        inputs,
-        rank=chosen.rank,
-        calibration=chosen.calibration,
-        input_rank=chosen.input_rank,
-        allow_different_bases=chosen.allow_different_bases,
-        seed=chosen.seed,
-    ).adapter
 
 
 def _tasks(

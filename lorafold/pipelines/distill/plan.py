@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +12,9 @@ from lorafold.objectives import DISTANCES
 from lorafold.pipelines.distill.hidden_states import LAYERS
 from lorafold.pipelines.distill.settings import DistillSettings
 from lorafold.pipelines.distill.student import PARAMETRISATIONS
-from lorafold.pipelines.merge.plan import DTYPES
+from lorafold.pipelines.merge.plan import DTYPES, make_plan
+from lorafold.pipelines.merge.settings import MergeSettings
 
-_STARTS = ("auto", "default", "calibrated")
 # Radians of every column of U and V and step, or that of every number of plain factors.
 _RATES = {"euclidean": 2e-3}
 _RATE = 0.04
@@ -26,7 +25,6 @@ class DistillPlan:
     """One distillation, ready to run."""
 
     settings: DistillSettings
-    calibrated: bool
     rates: dict[str, float]  # of learning, by the name of what learns
     dtype: torch.dtype | None  # of the forward passes; None: that of the model
 
@@ -40,14 +38,25 @@ def make_distill_plan(settings: DistillSettings, count: int) -> DistillPlan:
     for kind, name, names in (
         ("manifold", settings.manifold, PARAMETRISATIONS),
         ("layers", settings.layers, LAYERS),
-        ("start", settings.start, _STARTS),
         ("distance", settings.distance, list(DISTANCES)),
         ("dtype", settings.dtype, ["auto", *DTYPES]),
     ):
         if name not in names:
             raise unknown(kind, name, names)
     _check_numbers(settings)
-    return DistillPlan(settings, _calibrated(settings, count), _rates(settings), DTYPES.get(settings.dtype))
+    make_plan(merge_settings(settings), count)
+    return DistillPlan(settings, _rates(settings), DTYPES.get(settings.dtype))
+
+
+def merge_settings(settings: DistillSettings) -> MergeSettings:
+    """Those of the merge that a distillation begins with."""
+    return MergeSettings(
+        rank=settings.rank,
+        calibration=settings.calibration,
+        input_rank=settings.input_rank,
+        allow_different_bases=settings.allow_different_bases,
+        seed=settings.seed,
+    )
 
 
 def _check_numbers(settings: DistillSettings) -> None:
@@ -67,27 +76,6 @@ def _check_numbers(settings: DistillSettings) -> None:
             "subspace_weight with manifold=euclidean, whose factors are no frames of subspaces",
             remedy="Choose manifold=stiefel.",
         )
-
-
-def _calibrated(settings: DistillSettings, count: int) -> bool:
-    """Whether statistics are there for the start.
-
-    Raises:
-        LorafoldError: they are asked for and missing, or are no use, or are too few.
-    """
-    files = settings.calibration
-    if files is None:
-        if settings.start == "calibrated":
-            raise LorafoldError(
-                "start=calibrated without calibration",
-                remedy="Run `lorafold calibrate`, and give 'calibration=[a.stats.safetensors,b.stats.safetensors]'.",
-            )
-        return False
-    if settings.start == "default":
-        raise LorafoldError("calibration with start=default", remedy="Leave out one of them.")
-    if not isinstance(files, Sequence) or isinstance(files, str) or len(files) != count:
-        raise LorafoldError(f"calibration={files!r}, expected one file for each of {count} adapters")
-    return True
 
 
 def _rates(settings: DistillSettings) -> dict[str, float]:

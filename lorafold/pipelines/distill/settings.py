@@ -30,11 +30,11 @@ class DistillSettings:
     """The settings of one distillation."""
 
     rank: Any = setting(16, "of the merged adapter; max: what the adapters have together", COMES_OUT)
-    start: str = setting(
-        "auto", "default: the merge without inputs; calibrated; auto: as calibration= is given", _LEARNS
-    )
     calibration: Any = setting(
-        None, "statistics that `lorafold calibrate` left, one file per adapter, for start=calibrated", GOES_IN
+        None,
+        "statistics that `lorafold calibrate` left, a file for each adapter: it starts from the calibrated merge then, "
+        "which is nearer than the one without inputs",
+        GOES_IN,
     )
     layers: str = setting(
         "last", "hidden states: last, all (of every layer), pooled (mean of the last over the tokens)", _COMPARED
@@ -67,7 +67,6 @@ class DistillOptions(TypedDict, total=False):
     """The fields of `DistillSettings`, as keywords."""
 
     rank: Any
-    start: str
     calibration: Any
     layers: str
     held_back: float

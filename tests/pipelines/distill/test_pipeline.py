@@ -245,7 +245,8 @@ def test_an_adapter_that_does_nothing_is_refused():
     [
         ({"manifold": "sphere"}, "unknown manifold 'sphere'"),
         ({"layers": "first"}, "unknown layers"),
-        ({"start": "calibrated"}, "start=calibrated without calibration"),
+        ({"calibration": ["a.stats.safetensors"]}, "calibration="),
+        ({"rank": 0}, "rank=0"),
         ({"steps": 0}, "steps=0"),
         ({"held_back": 1.0}, "held_back=1.0"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0"),
