@@ -4,8 +4,8 @@
 embeddings `...lora_embedding_A` (r, vocabulary), `...lora_embedding_B` (dim, r). Some exports keep the adapter's name,
 `lora_A.default.weight`; PEFT's own files have none. Every tensor without "lora_" is an absolute one. Read, but never
 written, are `...lora_magnitude_vector` (m,) or (1, m, 1, ...), with ".weight" in some versions: DoRA; and
-`...lokr_w1` or `...hada_w1_a` (see `lycoris`), with the scale alpha / r of the configuration. Wrappers, of a compiled or
-twice wrapped model, are no part of a name.
+`...lokr_w1` or `...hada_w1_a` (see `lycoris`), with the scale alpha / r of the configuration. Wrappers, of a compiled
+or twice wrapped model, are no part of a name.
 """
 
 from __future__ import annotations
