@@ -208,6 +208,10 @@ def test_adapters_of_one_initialisation_stay_near_each_other():
     (found,) = lorafold.align([small, sibling]).metrics()["summary"]["pairs"]
     assert found["averaging_error"]["orthogonal"] <= found["averaging_error"]["files"] < 0.1
     assert max(procrustes_error(small.modules[name], sibling.modules[name]) for name in SHAPES) > 0.2
+    Q = Source(3).haar(4, 4)
+    turned = changed(sibling, lambda m: replace(m, up=m.up @ Q, down=Q.mT @ m.down))
+    (turned_back,) = lorafold.align([small, turned]).metrics()["summary"]["pairs"]
+    assert turned_back["averaging_error"]["orthogonal"] < 0.1 < turned_back["averaging_error"]["files"]
 
 
 def test_what_belongs_to_an_adapter_is_carried():
