@@ -14,6 +14,7 @@ from lorafold.adapters import save
 from lorafold.commands import COMMANDS
 from lorafold.common.options import choices
 from tests.builders import DEMO, random_adapter
+from tests.clients.folders import WORDS, adapter_folders, model_folder
 from tests.command_lines import environment
 from tests.pipelines.distill.distill_cases import on_disk
 from tests.screens import Screen, screen
@@ -28,7 +29,9 @@ PAIR, LONG_PAIR = "adapters=[a.safetensors,b.safetensors]", f"adapters=[{LONG}_1
 
 # A tiny model, and adapters of it; the names of the safetensors are those of their inputs.
 DISTILL = ["distill", "base=MODEL", "inputs=[a_in.safetensors,b_in.safetensors]", "rank=3", "steps=2"]
-LONG_NAMED = ("merge", "compare", "align", "inspect", "resize", "convert", "distill")
+# A tiny model of text, an adapter of it, and inputs.
+CALIBRATE = ["calibrate", "base=LLM", "inputs=texts.txt"]
+LONG_NAMED = ("merge", "compare", "calibrate", "distill", "align", "inspect", "resize", "convert")
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,9 @@ def folder(tmp_path_factory, warm) -> Path:
     on_disk(place)
     for name, number in (("a", 1), ("b", 2)):
         (place / name).rename(place / f"for_{LONG}_{number}")
+    model_folder("llama", place / "LLM")
+    adapter_folders("llama", place)[0].rename(place / f"of_{LONG}")
+    (place / "texts.txt").write_text("".join(f"{WORDS} {'a ' * i}\n" for i in range(32)), encoding="utf-8")
     assert warm.piped("merge", PAIR, "rank=3", "hydra.run.dir=RUN", cwd=place).returncode == 0
     assert warm.piped("merge", PAIR, "rank=2,3,0", "-m", "hydra.sweep.dir=DIR", "page=false", cwd=place).returncode == 1
     return place
@@ -62,6 +68,7 @@ GOOD = [
     ["compare", "adapters=[a.safetensors,b.safetensors,c.safetensors]"],
     ["compare", "-m", f"{PAIR},[a.safetensors,c.safetensors]", "page=false"],
     [*DISTILL, f"adapters=[for_{LONG}_1,for_{LONG}_2]"],
+    [*CALIBRATE, f"adapters=of_{LONG}"],
     ["align", LONG_PAIR],
     ["align", LONG_PAIR, "mode=subspace"],
     ["align", PAIR, "group=general"],
@@ -89,6 +96,8 @@ BAD = [
     ["compare", "alpha=2"],
     ["distill"],
     [*DISTILL, "adapters=[a.safetensors,b.safetensors]"],
+    ["calibrate"],
+    [*CALIBRATE, "adapters=a.safetensors"],
     ["align", "group=special"],
     ["inspect", "adapters=nope"],
     ["resize"],

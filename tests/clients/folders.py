@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.clients.peft_models import base_model
+from tests.clients.peft_models import base_model, peft_model, saved
 from tests.clients.pipelines import pipeline
 
 diffusers = pytest.importorskip("diffusers")
@@ -32,6 +32,13 @@ def model_folder(kind: str, folder: Path) -> Path:
         base_model(kind).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return folder
+
+
+def adapter_folders(kind: str, folder: Path) -> list[Path]:
+    """Two adapters of that model, as PEFT saves them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return saved(peft_model(kind), folder)
 
 
 def pipeline_folder(architecture: str, folder: Path) -> Path:
