@@ -13,7 +13,7 @@ _ADAPTER = "Name an adapter (LoRA) for that model."
 _LORA = "Name a LoRA."
 # Names of tensors that tell what a file is, the more specific first.
 _CONTENTS = (
-    (r"^\d+\.eigenvalues$", "the statistics of an adapter", "Name the adapter, and these as calibration=."),
+    (r"^\d+\.eigenvalues$", "a file of statistics, not a LoRA", "Name the adapter, and this as calibration=."),
     (r"\.lora_[ab]$", "an MLX adapter, whose factors lorafold does not read", "Convert it to PEFT first."),
     (r"^(emb_params|string_to_param|clip_[lg]|\*)$|^<.+>$", "a textual-inversion embedding, not a LoRA", _LORA),
     (r"^(control_model|controlnet_cond_embedding|input_hint_block|lora_controlnet)", "a ControlNet, not a LoRA", _LORA),
