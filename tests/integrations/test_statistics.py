@@ -70,7 +70,7 @@ def test_of_a_pipeline_they_are_those_of_the_file(architecture: str, tmp_path: P
         )
         check_same(live, filed.statistics[0])
         assert live.corpus_hash == filed.statistics[0].corpus_hash
-        with pytest.raises(LorafoldError, match=r"no adapter 'b'\. It has a"):
+        with pytest.raises(LorafoldError, match=r"no adapter 'b'. It has a"):
             collect_from_pipeline(pipe, "b", texts)
         pipe.disable_lora()
         with pytest.raises(LorafoldError, match="the pipeline runs with no adapter, not with 'a' alone"):
