@@ -16,57 +16,89 @@ from lorafold.calibration.statistics import LayerStatistics
 
 @dataclass(frozen=True)
 class Metric:
-    """T = D + FFᵀ, symmetric and positive definite: the inner product aᵀTb of each layer."""
+    """T = D + QSQᵀ, symmetric and positive definite: the inner product aᵀTb of each layer."""
 
     diagonal: Tensor  # D (b, n), > 0
-    factor: Tensor  # F (b, n, K)
+    directions: Tensor  # Q (b, n, K), of any angles to each other
+    sizes: Tensor  # S (b, K), >= 0
 
     def apply(self, columns: Tensor) -> Tensor:
         """T X of X (b, n, R)."""
-        return self.diagonal[..., None] * columns + self.factor @ (self.factor.mT @ columns)
+        across = self.sizes[..., None] * (self.directions.mT @ columns)
+        return torch.baddbmm(self.diagonal[..., None] * columns, self.directions, across)
 
     def solve(self, columns: Tensor) -> Tensor:
-        """T⁻¹X of X (b, n, R): D⁻¹X - D⁻¹F (I + FᵀD⁻¹F)⁻¹ FᵀD⁻¹X (Woodbury 1950)."""
-        scaled = self.factor / self.diagonal[..., None]  # D⁻¹F
-        inner = self.factor.mT @ scaled
+        """T⁻¹X of X (b, n, R): Y - D⁻¹Q S^½ (I + S^½QᵀD⁻¹QS^½)⁻¹ S^½QᵀY with Y = D⁻¹X (Woodbury 1950)."""
+        root = self.sizes.sqrt()[..., None]
+        Y, scaled = columns / self.diagonal[..., None], self.directions / self.diagonal[..., None]
+        inner = root * (self.directions.mT @ scaled) * root.mT
         inner.diagonal(dim1=-2, dim2=-1).add_(1)
-        across = torch.cholesky_solve(scaled.mT @ columns, torch.linalg.cholesky(inner))
-        return columns / self.diagonal[..., None] - scaled @ across
+        across = torch.cholesky_solve(root * (self.directions.mT @ Y), torch.linalg.cholesky(inner))
+        return torch.baddbmm(Y, scaled, root * across, alpha=-1)
 
-    def embed(self, columns: Tensor) -> Tensor:
-        """[D^½X; FᵀX] of X (b, n, R), whose ordinary inner products are those of T.  (b, n + K, R)"""
-        return torch.cat([self.diagonal.sqrt()[..., None] * columns, self.factor.mT @ columns], -2)
-
-    def times(self, weights: Tensor) -> Metric:
-        """w T for w >= 0 (b,)."""
-        return Metric(weights[:, None] * self.diagonal, weights.sqrt()[:, None, None] * self.factor)
+    def gram(self, columns: Tensor) -> Tensor:
+        """XᵀTX of X (b, n, R), as sums of squares, in which nothing cancels.  (b, R, R)"""
+        weighted = self.diagonal.sqrt()[..., None] * columns
+        across = self.sizes.sqrt()[..., None] * (self.directions.mT @ columns)
+        return torch.baddbmm(weighted.mT @ weighted, across.mT, across)
 
     @property
     def level(self) -> Tensor:
         """tr T / n.  (b,)"""
-        return (self.diagonal.sum(-1) + self.factor.square().sum((-2, -1))) / self.diagonal.shape[-1]
+        across = (self.sizes * self.directions.square().sum(-2)).sum(-1)
+        return (self.diagonal.sum(-1) + across) / self.diagonal.shape[-1]
 
 
-def second_moments(statistics: Sequence[LayerStatistics], ridge: float, device: torch.device) -> Metric:
-    """C + ridge (tr C / n) I of layers of equal n, C = diag(d - diag(QSQᵀ))₊ + QSQᵀ, in float64.
+@dataclass(frozen=True)
+class Moments:
+    """M_i = c_i (C_i + ridge (tr C_i / n) I) of every adapter, and T = Σ ŵ_i M_i, all times one number: tr T = n."""
+
+    of_adapters: tuple[Metric, ...]
+    mean: Metric  # T
+
+
+def moments(
+    statistics: Sequence[Sequence[LayerStatistics]], strengths: Tensor, shares: Tensor, ridge: float
+) -> Moments:
+    """The norms of layers of equal n, in float64 on the device of the weights; C = diag(d - diag(QSQᵀ))₊ + QSQᵀ.
 
     The diagonal less what the directions hold of it is not below 0 but for rounding.
 
     Args:
-        statistics: of one adapter, a layer each: d the diagonal, Q the directions, S the eigenvalues.
+        statistics: of every adapter (N), a layer each (b): d the diagonal, Q the directions, S the eigenvalues.
+        strengths: c_i > 0 (b, N).
+        shares: ŵ_i >= 0 (b, N), in no layer all zero.
         ridge: the part of the mean eigenvalue that is added to each.
     """
-    most, n = max(len(layer.eigenvalues) for layer in statistics), len(statistics[0].diagonal)
-    diagonal = torch.stack([layer.diagonal for layer in statistics]).to(device, torch.float64)
-    factor = torch.zeros(len(statistics), n, most, dtype=torch.float64, device=device)
-    for row, layer in zip(factor, statistics, strict=True):
-        row[:, : len(layer.eigenvalues)] = layer.directions.to(device) * layer.eigenvalues.to(device).double().sqrt()
-    rest = (diagonal - factor.square().sum(-1)).clamp_min(0)
-    return Metric(rest + ridge * diagonal.mean(-1, keepdim=True), factor)
+    widths = [max(len(layer.eigenvalues) for layer in own) for own in statistics]
+    b, n, device = len(strengths), len(statistics[0][0].diagonal), strengths.device
+    Q = torch.zeros(b, sum(widths), n, dtype=torch.float64, device=device).mT
+    parts = torch.split(Q, widths, -1)
+    own = [_second_moment(layers, part, ridge) for layers, part in zip(statistics, parts, strict=True)]
+    scaled = [_times(metric, strengths[:, i]) for i, metric in enumerate(own)]
+    weighted = [_times(metric, shares[:, i]) for i, metric in enumerate(scaled)]
+    mean = Metric(
+        torch.stack([metric.diagonal for metric in weighted]).sum(0),
+        Q,
+        torch.cat([metric.sizes for metric in weighted], -1),
+    )
+    unit = 1 / mean.level
+    return Moments(tuple(_times(metric, unit) for metric in scaled), _times(mean, unit))
 
 
-def total(metrics: Sequence[Metric], weights: Tensor) -> Metric:
-    """Σ_i w_i T_i of non-negative weights (b, N)."""
-    parts = [metric.times(weights[:, i]) for i, metric in enumerate(metrics)]
-    diagonal = torch.stack([part.diagonal for part in parts]).sum(0)
-    return Metric(diagonal, torch.cat([part.factor for part in parts], -1))
+def _second_moment(layers: Sequence[LayerStatistics], directions: Tensor, ridge: float) -> Metric:
+    """Of one adapter; its directions are written into (b, n, k), the rest of which is zero."""
+    b, _, most = directions.shape
+    diagonal = torch.stack([layer.diagonal for layer in layers]).to(directions.device, torch.float64)
+    sizes = torch.zeros(b, most, dtype=torch.float64, device=directions.device)
+    for row, size, layer in zip(directions, sizes, layers, strict=True):
+        k = len(layer.eigenvalues)
+        row[:, :k] = layer.directions
+        size[:k] = layer.eigenvalues
+    rest = torch.baddbmm(diagonal[..., None], directions.square(), sizes[..., None], alpha=-1).squeeze(-1)
+    return Metric(rest.clamp_min(0) + ridge * diagonal.mean(-1, keepdim=True), directions, sizes)
+
+
+def _times(metric: Metric, weights: Tensor) -> Metric:
+    """w T for w >= 0 (b,)."""
+    return Metric(weights[:, None] * metric.diagonal, metric.directions, weights[:, None] * metric.sizes)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lorafold.calibration import LayerStatistics
-from lorafold.calibration.metric import Metric, second_moments, total
+from lorafold.calibration.metric import Metric, Moments, moments
 from lorafold.core_space._layer import Calibration, Layer, Side, stack
 
 # An energy counts as at least so much of the largest: no adapter's inputs have 100 times the say of another's.
@@ -28,20 +28,17 @@ _LEAST = 1e-4
 class Columns:
     """X, and the inner product on its columns."""
 
-    X: Tensor  # (b, d, R), or [A_i°ᵀ .. A_iᵀ ..] (b, n, 2 R) on the right of calibrated layers
+    X: Tensor  # (b, d, R), or [A_i°ᵀ .. A_iᵀ ..] (b, n, 2 R) where both count
     metric: Metric | None  # None: the ordinary one
 
     def gram(self, weights: Tensor | None = None) -> Tensor:
-        """The inner products of the columns of X, or of X W: sums of squares, so that nothing cancels."""
-        X = self.X if weights is None else self.X @ weights
-        return gram(X, self.metric)
+        """The inner products of the columns of X, or of X W."""
+        return gram(self.X if weights is None else self.X @ weights, self.metric)
 
 
 def gram(X: Tensor, metric: Metric | None) -> Tensor:
     """The inner products of the columns of X (b, d, R).  (b, R, R)"""
-    if metric is not None:
-        X = metric.embed(X.double())
-    return X.mT @ X
+    return X.mT @ X if metric is None else metric.gram(X.double())
 
 
 def columns(
@@ -52,23 +49,20 @@ def columns(
     if side == "left" or not found:
         return Columns(stack(layers, side, slots, dtype).to(device), None)
     A = stack(layers, side, slots, torch.float64).to(device)
-    moments, T = _metrics(found, device)
-    moved = [M.apply(part) for M, part in zip(moments, torch.split(A, list(slots), -1), strict=True)]
-    return Columns(torch.cat([T.solve(torch.cat(moved, -1)), A], -1).to(dtype), T)
+    norms = _norms(found, device)
+    moved = [M.apply(part) for M, part in zip(norms.of_adapters, torch.split(A, list(slots), -1), strict=True)]
+    X = norms.mean.solve(torch.cat(moved, -1))
+    return Columns((torch.cat([X, A], -1) if found[0].subspaces else X).to(dtype), norms.mean)
 
 
-def _metrics(layers: Sequence[Calibration], device: torch.device) -> tuple[list[Metric], Metric]:
+def _norms(layers: Sequence[Calibration], device: torch.device) -> Moments:
     """M_i of every adapter, and T."""
-    of_adapters = zip(*(_each(layer) for layer in layers), strict=True)
     energies = torch.tensor([layer.energies for layer in layers], dtype=torch.float64, device=device)
     floor = (_LEAST * energies.amax(-1, keepdim=True)).clamp_min(torch.finfo(energies.dtype).tiny)
     strengths = torch.maximum(energies, floor).rsqrt()
-    strengths = strengths / strengths.amax(-1, keepdim=True)
-    moments = [second_moments(own, layers[0].ridge, device).times(strengths[:, i]) for i, own in enumerate(of_adapters)]
     shares = torch.tensor([layer.shares for layer in layers], dtype=torch.float64, device=device)
-    T = total(moments, shares)
-    unit = 1 / T.level
-    return [moment.times(unit) for moment in moments], T.times(unit)
+    of_adapters = [*zip(*(_each(layer) for layer in layers), strict=True)]
+    return moments(of_adapters, strengths / strengths.amax(-1, keepdim=True), shares, layers[0].ridge)
 
 
 def _each(layer: Calibration) -> list[LayerStatistics]:

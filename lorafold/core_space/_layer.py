@@ -30,12 +30,14 @@ class Calibration:
         energies: E_i.
         shares: ŵ_i >= 0, not all zero.
         ridge: > 0.
+        subspaces: whether those of the ΔW_i count beside those of the calibrated updates.
     """
 
     statistics: tuple[LayerStatistics | None, ...]
     energies: tuple[float, ...]
     shares: tuple[float, ...]
     ridge: float
+    subspaces: bool = True
 
     __repr__ = brief
 

@@ -1,7 +1,7 @@
 """From layers to a batched core problem: the exact reduction.
 
 b = modules, N = adapters, d = m or n, R = Σ slots = core dimension, K = largest slot; on the right of calibrated layers
-the core dimension is 2 R.
+whose own subspaces count too the core dimension is 2 R.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def reduce_layers(layers: Sequence[Layer], slots: Sequence[int], weights: Tensor
 
 def _joint_basis(layers: Sequence[Layer], side: Side, slots: Sequence[int], device: torch.device) -> Basis:
     """An orthonormal basis of the span of one side's columns of every layer."""
-    width = sum(slots) * (2 if side == "right" and layers[0].calibration else 1)
+    calibration = layers[0].calibration
+    width = sum(slots) * (2 if side == "right" and calibration and calibration.subspaces else 1)
     gram = torch.zeros(len(layers), width, width, dtype=torch.float64, device=device)
     for positions in chunks(layers, side, slots):
         gram[positions] = columns([layers[i] for i in positions], side, slots, torch.float64, device).gram()

@@ -9,58 +9,72 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from lorafold.calibration.metric import Metric, second_moments, total
+from lorafold.calibration import LayerStatistics
+from lorafold.calibration.metric import Metric, moments
 from tests.builders import Source
 from tests.builders import one_thread as one_thread
 from tests.statistics import kept_moment, layer_statistics, random_moment
 
-CPU = torch.device("cpu")
-
 
 def dense(metric: Metric) -> Tensor:
-    return torch.diag_embed(metric.diagonal) + metric.factor @ metric.factor.mT
+    return torch.diag_embed(metric.diagonal) + (metric.directions * metric.sizes[:, None]) @ metric.directions.mT
 
 
 def with_ridge(C: Tensor, ridge: float) -> Tensor:
     return C + ridge * C.trace() / len(C) * torch.eye(len(C), dtype=torch.float64)
 
 
-def moments(n: int, count: int, seed: int = 0) -> list[Tensor]:
+def found(n: int, count: int, seed: int = 0) -> list[Tensor]:
     source = Source(seed)
     return [random_moment(source, n) for _ in range(count)]
 
 
+def alone(layers: list[LayerStatistics], ridge: float) -> Metric:
+    """Of one adapter, in its own unit: tr T = n."""
+    ones = torch.ones(len(layers), 1, dtype=torch.float64)
+    return moments([layers], ones, ones, ridge).mean
+
+
+def in_unit(C: Tensor) -> Tensor:
+    return C * len(C) / C.trace()
+
+
 @pytest.mark.parametrize("k", [0, 1, 5, 12])
 def test_diagonal_and_directions_with_a_ridge(k):
-    found = moments(12, 3)
-    metric = second_moments([layer_statistics(C, k) for C in found], 0.1, CPU)
-    assert_close(dense(metric), torch.stack([with_ridge(kept_moment(C, k), 0.1) for C in found]))
+    all_of = found(12, 3)
+    want = torch.stack([in_unit(with_ridge(kept_moment(C, k), 0.1)) for C in all_of])
+    assert_close(dense(alone([layer_statistics(C, k) for C in all_of], 0.1)), want)
 
 
 def test_all_directions_are_the_whole_matrix():
-    found = moments(12, 3)
-    metric = second_moments([layer_statistics(C, 12) for C in found], 0.01, CPU)
-    assert_close(dense(metric), torch.stack([with_ridge(C, 0.01) for C in found]))
+    all_of = found(12, 3)
+    want = torch.stack([in_unit(with_ridge(C, 0.01)) for C in all_of])
+    assert_close(dense(alone([layer_statistics(C, 12) for C in all_of], 0.01)), want)
 
 
 def test_layers_of_different_numbers_of_directions():
-    found = [layer_statistics(C, k) for C, k in zip(moments(9, 2), (2, 4), strict=True)]
-    alone = [dense(second_moments([one], 0.01, CPU)) for one in found]
-    assert_close(dense(second_moments(found, 0.01, CPU)), torch.cat(alone))
+    layers = [layer_statistics(C, k) for C, k in zip(found(9, 2), (2, 4), strict=True)]
+    assert_close(dense(alone(layers, 0.01)), torch.cat([dense(alone([layer], 0.01)) for layer in layers]))
 
 
 @pytest.mark.parametrize("k", [0, 3, 10])
 @pytest.mark.parametrize("ridge", [0.1, 1e-6])
-def test_the_inverse_undoes_it_and_embedding_keeps_inner_products(k, ridge):
-    of_adapters = [second_moments([layer_statistics(C, k) for C in moments(10, 2, s)], ridge, CPU) for s in (1, 2)]
-    metric = total(of_adapters, torch.tensor([[0.3, 0.7], [1.0, 0.0]], dtype=torch.float64))
-    X, T = Source(1).normal(2, 10, 4), dense(metric)
-    assert_close(T[1], dense(of_adapters[0])[1])
-    assert_close(metric.apply(X), T @ X)
-    assert_close(metric.solve(metric.apply(X)), X, rtol=1e-8, atol=1e-8)
-    assert_close(metric.solve(X), torch.linalg.solve(T, X), rtol=1e-7, atol=1e-7)
-    assert_close(metric.embed(X).mT @ metric.embed(X), X.mT @ T @ X)
-    assert_close(metric.level, T.diagonal(dim1=-2, dim2=-1).mean(-1))
+def test_the_mean_and_what_is_done_with_it(k, ridge):
+    all_of = [found(10, 2, seed) for seed in (1, 2)]
+    strengths = torch.tensor([[1.0, 0.2], [0.5, 1.0]], dtype=torch.float64)
+    shares = torch.tensor([[0.3, 0.7], [1.0, 0.0]], dtype=torch.float64)
+    norms = moments([[layer_statistics(C, k) for C in own] for own in all_of], strengths, shares, ridge)
+    M = torch.stack([torch.stack([with_ridge(kept_moment(C, k), ridge) for C in own]) for own in all_of], 1)
+    M = strengths[..., None, None] * M
+    T = (shares[..., None, None] * M).sum(1)
+    unit = 10 / T.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
+    assert_close(dense(norms.mean), unit * T)
+    assert_close(torch.stack([dense(own) for own in norms.of_adapters], 1), unit[:, None] * M)
+    X, T = Source(1).normal(2, 10, 4), unit * T
+    assert_close(norms.mean.apply(X), T @ X)
+    assert_close(norms.mean.solve(norms.mean.apply(X)), X, rtol=1e-8, atol=1e-8)
+    assert_close(norms.mean.solve(X), torch.linalg.solve(T, X), rtol=1e-7, atol=1e-7)
+    assert_close(norms.mean.gram(X), X.mT @ T @ X)
 
 
 def test_any_basis_of_an_eigenspace_serves():
@@ -68,9 +82,4 @@ def test_any_basis_of_an_eigenspace_serves():
     Q = source.haar(8, 3)
     one = layer_statistics(2 * Q @ Q.mT, 3)
     other = replace(one, directions=Q @ source.haar(3, 3), eigenvalues=torch.full((3,), 2.0))
-    assert_close(dense(second_moments([one], 0.1, CPU)), dense(second_moments([other], 0.1, CPU)))
-
-
-def test_inputs_that_are_zero_give_nothing():
-    nothing = second_moments([layer_statistics(torch.zeros(8, 8, dtype=torch.float64), 3)], 0.1, CPU)
-    assert not bool(dense(nothing).any())
+    assert_close(dense(alone([one], 0.1)), dense(alone([other], 0.1)))

@@ -156,6 +156,7 @@ def split_layers(
     weights: Weights,
     gains: Sequence[float],
     ridge: float | None,
+    subspaces: bool,
 ) -> Split:
     """Calibrated layers, and those that lack statistics, which are named in a warning.
 
@@ -164,6 +165,7 @@ def split_layers(
         weights: relative; the size of w_i is the share of adapter i in the norm.
         gains: by which the adapters were balanced.
         ridge: None: chosen.
+        subspaces: whether a term of the objective is about those of the updates as they are.
     """
     known = [layer for layer in layers if _is_known(layer, statistics)]
     names = {layer.name for layer in known}
@@ -172,7 +174,10 @@ def split_layers(
         _warn(plain, len(layers))
     alike = alike_from_the_start(known) if known else []
     ridge = ridge or (RIDGE_OF_ONE_SEED if alike else RIDGE)
-    calibrated = [_calibrated(layer, statistics, weights.of(layer.name), gains, ridge) for layer in known]
+    calibrated = []
+    for layer in known:
+        own = _calibration(layer, statistics, weights.of(layer.name), gains)
+        calibrated.append(replace(layer, calibration=replace(own, ridge=ridge, subspaces=subspaces)))
     return Split(calibrated, plain, ridge, alike)
 
 
@@ -189,16 +194,16 @@ def _is_known(layer: Layer, statistics: Sequence[ByModule]) -> bool:
     return all(one is not None and bool((one.diagonal > 0).any()) for one in own)
 
 
-def _calibrated(
-    layer: Layer, statistics: Sequence[ByModule], weights: Sequence[float], gains: Sequence[float], ridge: float
-) -> Layer:
+def _calibration(
+    layer: Layer, statistics: Sequence[ByModule], weights: Sequence[float], gains: Sequence[float]
+) -> Calibration:
     own = [stats.get(layer.name) if rank else None for stats, rank in zip(statistics, layer.ranks, strict=True)]
     sizes = [abs(weight) if one else 0.0 for weight, one in zip(weights, own, strict=True)]
     if not any(sizes):  # of a sum of nothing any norm will do
         sizes = [float(one is not None) for one in own]
     energies = [gain * gain * one.energy if one else 0.0 for gain, one in zip(gains, own, strict=True)]
     shares = [size / math.fsum(sizes) for size in sizes]
-    return replace(layer, calibration=Calibration(tuple(own), tuple(energies), tuple(shares), ridge))
+    return Calibration(tuple(own), tuple(energies), tuple(shares), RIDGE)
 
 
 def _warn(plain: Sequence[Layer], count: int) -> None:

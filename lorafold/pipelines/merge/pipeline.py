@@ -194,16 +194,15 @@ def _calibrated(
     task: _Task, statistics: Sequence[ByModule], inputs: Sequence[Adapter], chosen: MergeSettings
 ) -> tuple[list[_Task], Calibrated]:
     """The layers with statistics, and those without as a merge of their own, as it would be without calibration."""
-    split = split_layers(task.layers, statistics, task.plan.weights, task.balance, task.plan.ridge)
+    plan = task.plan
+    split = split_layers(task.layers, statistics, plan.weights, task.balance, plan.ridge, plan.subspaces)
     tasks = []
     if split.calibrated:
         present = presence(split.calibrated, task.adapters)
-        plan = replace(task.plan, weights=task.plan.weights.relative(present))
-        tasks = [replace(task, layers=split.calibrated, plan=plan)]
+        tasks = [replace(task, layers=split.calibrated, plan=replace(plan, weights=plan.weights.relative(present)))]
     if split.plain:
         names = {layer.name for layer in split.plain}
-        plan = make_plan(chosen.without_calibration(), len(inputs))
-        plain = _lined_up(inputs, plan)
+        plain = _lined_up(inputs, make_plan(chosen.without_calibration(), len(inputs)))
         tasks += [replace(plain, layers=[layer for layer in plain.layers if layer.name in names])]
     return tasks, Calibrated(frozenset(layer.name for layer in split.calibrated), split.ridge, tuple(split.alike))
 

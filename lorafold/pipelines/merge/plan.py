@@ -47,6 +47,7 @@ class Plan:
     seed: int
     calibration: tuple[Any, ...] | None  # statistics of each adapter, or where they are
     ridge: float | None  # None: chosen
+    subspaces: bool  # whether the objective has a term about them
 
 
 def make_plan(settings: MergeSettings, count: int) -> Plan:
@@ -76,6 +77,7 @@ def make_plan(settings: MergeSettings, count: int) -> Plan:
         seed=settings.seed,
         calibration=calibration,
         ridge=_ridge(settings.ridge, calibration is not None),
+        subspaces=settings.subspace_weight != 0,
     )
 
 

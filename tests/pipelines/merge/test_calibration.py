@@ -117,7 +117,7 @@ class TestDense:
         adapters, _, found = trio()
         results = [
             lorafold.merge(adapters, calibration=found, rank=5, subspace_weight=w, objective=objective).metrics()
-            for w in (0.0, 1.0, 100.0)
+            for w in (0.01, 1.0, 100.0)
         ]
         errors = [result["summary"]["reconstruction_error"] for result in results]
         phis = [sum(result["summary"]["phi"]["right"]) for result in results]
