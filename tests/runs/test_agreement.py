@@ -19,7 +19,7 @@ from lorafold.runs.agreement import Agreement, agreement_evaluator
 from lorafold.runs.run import Run
 from tests.builders import changed
 from tests.builders import one_thread as one_thread
-from tests.pipelines.distill.distill_cases import BERT_SHAPES, MODELS, WORDS, adapters, as_float32, inputs, on_disk
+from tests.pipelines.distill.distill_cases import BERT_SHAPES, MODELS, SIZES, adapters, as_float32, inputs, on_disk
 
 NAMES = ("agreement", "kl")
 
@@ -37,8 +37,7 @@ def place(tmp_path_factory):
     """A classifier, two adapters of it, their inputs."""
     place = tmp_path_factory.mktemp("here")
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-    config = BertConfig(**sizes, vocab_size=WORDS, max_position_embeddings=16, num_labels=3)
+    config = BertConfig(**SIZES, num_labels=3)
     model = BertForSequenceClassification(config)
     model.classifier.weight.data *= 20
     model.save_pretrained(place / "MODEL")

@@ -179,7 +179,7 @@ def _tasks(
     model: Any, adapters: Sequence[Adapter], probes: Sequence[Probe], plan: DistillPlan, tell: Progress
 ) -> list[Task]:
     """What the model makes of every adapter's inputs, each computed once with the adapter and once without."""
-    chosen, tasks = plan.settings, []
+    chosen, tasks = plan.settings, list[Task]()
     total, through = sum(probe.count for probe in probes), 0
     for adapter, probe in zip(adapters, probes, strict=True):
         tell(Learning.TARGETS, through, total)

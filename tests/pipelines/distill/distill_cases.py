@@ -14,6 +14,14 @@ from lorafold.adapters import Adapter, Module, save
 from tests.builders import changed, random_adapter
 
 WORDS = 50
+SIZES: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "vocab_size": WORDS,
+    "max_position_embeddings": 16,
+}
 BERT_SHAPES = {
     f"encoder.layer.{layer}.{name}": shape
     for layer in range(2)
@@ -30,16 +38,14 @@ def bert() -> Any:
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-    return BertModel(BertConfig(**sizes, vocab_size=WORDS, max_position_embeddings=16))
+    return BertModel(BertConfig(**SIZES))
 
 
 def llama() -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-    return LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=WORDS, max_position_embeddings=16))
+    return LlamaForCausalLM(LlamaConfig(**SIZES))
 
 
 MODELS = {"bert": (bert, BERT_SHAPES), "llama": (llama, LLAMA_SHAPES)}
