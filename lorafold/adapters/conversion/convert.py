@@ -6,11 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lorafold.adapters.adapter import Adapter
+from lorafold.adapters.conversion.paths import under_names, wrapped
 from lorafold.adapters.conversion.relabel import relabelled, targets
 from lorafold.adapters.formats.diffusers_config import METADATA_KEY
 from lorafold.adapters.formats.registry import FORMATS
+from lorafold.adapters.metadata.base_model import BaseModel, stated_base
 from lorafold.adapters.metadata.header import HASHES
-from lorafold.adapters.naming import ARCHITECTURES, Naming, hinted, namings, nearest, places
+from lorafold.adapters.naming import (
+    ARCHITECTURES,
+    Naming,
+    has_proportions,
+    has_width,
+    namings,
+    nearest,
+    places,
+)
 from lorafold.common.errors import LorafoldError
 
 # Entries about the bytes and the layout of the old file.
@@ -35,7 +45,10 @@ def convert(adapter: Adapter, format: str) -> Adapter:
     if form.style is None:
         check_holds(adapter, form.name)
         return adapter if adapter.format == form.name else replace(adapter, format=form.name, config={})
-    candidates = [(naming, _style(form.style, naming)) for naming in namings(adapter.modules)]
+    known = namings(adapter.modules)
+    if not known and (plain := _unwrapped(adapter)) is not None:
+        return convert(plain, format)
+    candidates = [(naming, usual_style(form.style, naming)) for naming in known]
     names = tuple(adapter.modules)
     usual = any(targets(names, naming, style) == names for naming, style in candidates)
     if adapter.format == form.name and (usual or not candidates):
@@ -46,31 +59,80 @@ def convert(adapter: Adapter, format: str) -> Adapter:
     return replace(renewed, metadata={k: v for k, v in adapter.metadata.items() if not k.startswith(_STALE)})
 
 
-def _style(style: str, naming: Naming) -> str:
-    """The style of the names: kohya has several, one for each architecture."""
-    return ARCHITECTURES[naming.architecture]().kohya if style == "kohya" else style
+def _unwrapped(adapter: Adapter) -> Adapter | None:
+    """The adapter under names that a dictionary knows, if only wrappers or a last underscore keep it from that."""
+    paths = {name: wrapped(name)[1].rstrip("_") for name in adapter.modules}
+    names = {name: path if "." in path else f"lora_unet_{path}" for name, path in paths.items()}
+    if list(names) == list(names.values()) or not namings(list(names.values())):
+        return None
+    return under_names(adapter, lambda name: names.get(name, name))
 
 
-def choose(adapter: Adapter, candidates: Sequence[tuple[Naming, str]]) -> tuple[Naming, str]:
+def usual_style(style: str, naming: Naming) -> str:
+    """Of kohya's and ComfyUI's there are several, and each architecture has its own."""
+    architecture = ARCHITECTURES[naming.architecture]()
+    return {"kohya": architecture.kohya, "comfyui": architecture.comfyui}.get(style, style)
+
+
+Choice = tuple[Naming, str]
+
+
+def choose(adapter: Adapter, candidates: Sequence[Choice]) -> Choice:
     """The (naming, style to bring it to) that fits, where several give different names.
 
     Raises:
-        LorafoldError: neither names nor widths tell which.
+        LorafoldError: neither names nor shapes nor metadata tell which.
     """
-    outcomes = {targets(adapter.modules, naming, style): (naming, style) for naming, style in reversed(candidates)}
-    if len(outcomes) == 1:
-        return candidates[0]
-    widths = {name: module.shape[1] for name, module in adapter.modules.items()}
-    fitting = [choice for choice in outcomes.values() if hinted(choice[0], widths)]
-    if len(fitting) == 1:
-        return fitting[0]
-    several = ", ".join(dict.fromkeys(naming.architecture for naming, _ in candidates))
-    raise LorafoldError(
-        f"its layers exist in several architectures ({several}), which name them differently there",
+    fitting = plausible(adapter, [naming for naming, _ in candidates])
+    remaining = [choice for choice in candidates if choice[0] in fitting]
+    if len({targets(adapter.modules, naming, style) for naming, style in remaining}) > 1:
+        raise _ambiguous(adapter, fitting)
+    return remaining[0]
+
+
+def plausible(adapter: Adapter, candidates: Sequence[Naming]) -> list[Naming]:
+    """Those of the namings that fit all names which are for the base model that metadata, shapes and widths say.
+
+    Raises:
+        LorafoldError: metadata or shapes contradict all of them.
+    """
+    shapes = {name: module.shape for name, module in adapter.modules.items()}
+    remaining = list(candidates)
+    stated = stated_base(adapter)
+    if stated and stated.fits:
+        remaining = [n for n in remaining if not stated.fits.isdisjoint(ARCHITECTURES[n.architecture]().titles)]
+    remaining = [naming for naming in remaining if has_proportions(naming, shapes)]
+    if candidates and not remaining:
+        raise _contradicted(adapter, candidates, stated)
+    return [naming for naming in remaining if has_width(naming, shapes)] or remaining
+
+
+def _contradicted(adapter: Adapter, candidates: Sequence[Naming], stated: BaseModel | None) -> LorafoldError:
+    what = (
+        f"it is for {' or '.join(sorted(stated.fits))} ({stated.evidence})"
+        if stated and stated.fits
+        else "its shapes are not"
+    )
+    return LorafoldError(
+        f"its names are those of {titles(candidates)}, but {what}",
         path=adapter.path,
         key=next(iter(adapter.modules)),
-        remedy="Convert it together with more layers, or keep its format.",
+        remedy="Keep its format, or correct its metadata.",
     )
+
+
+def _ambiguous(adapter: Adapter, candidates: Sequence[Naming]) -> LorafoldError:
+    return LorafoldError(
+        f"by its names it could be for {titles(candidates)}, whose layers have different names elsewhere",
+        path=adapter.path,
+        key=next(iter(adapter.modules)),
+        remedy="Keep its format, or state the base model in its metadata as modelspec.architecture.",
+    )
+
+
+def titles(candidates: Sequence[Naming]) -> str:
+    """The base models that they are for, in words."""
+    return " or ".join(dict.fromkeys(ARCHITECTURES[naming.architecture]().title for naming in candidates))
 
 
 def in_format(adapter: Adapter, naming: Naming, style: str, format: str) -> Adapter:
@@ -113,12 +175,16 @@ def unknown_layer(adapter: Adapter, consequence: str) -> LorafoldError:
     """The refusal of an adapter with a name that is in no dictionary."""
     naming, names = nearest(list(adapter.modules))
     matched = len(adapter.modules) - len(names)
-    guess = (
-        f"{naming.architecture}, of which {matched} other layers are" if matched else "any architecture known by name"
-    )
+    title = ARCHITECTURES[naming.architecture]().title
+    guess = f"{title}, of which {matched} other layers are" if matched else "any architecture known by name"
     return LorafoldError(
         f"not a layer of {guess}, so it {consequence}",
         path=adapter.path,
         key=names[0],
-        remedy=f"Known are {', '.join(ARCHITECTURES)}; other models keep the format of their file.",
+        remedy=f"Known are {', '.join(known_titles())}; other models keep the format of their file.",
     )
+
+
+def known_titles() -> tuple[str, ...]:
+    """The base models whose names every tool's files can have."""
+    return tuple(title for name, build in ARCHITECTURES.items() if name != "others" for title in build().titles)

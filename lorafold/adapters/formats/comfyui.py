@@ -3,7 +3,8 @@
 `diffusion_model.N.lora_A.weight` (r, in, *kernel), `diffusion_model.N.lora_B.weight` (m, r, 1, ...), text encoders
 behind `text_encoders.clip_l.transformer.` and the like, `N.diff` and `N.diff_b` as in a kohya file. scale = alpha / r
 with `N.alpha`, else 1. Written without alpha, the scale folded into the factors: diffusers reads alphas of some of
-these names only. The same names with lora_down and lora_up are read as kohya's, whose rules they follow.
+these names only. The same names with lora_down and lora_up are read as kohya's, whose rules they follow. So are layers
+without anything in front read and written, as model classes of diffusers (`save_lora_adapter`) and DiffSynth save them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.factor_pair import alpha_value, check_complete, factor_pair
 from lorafold.adapters.files.tensor_file import TensorFile
-from lorafold.adapters.formats.diffusers_keys import ALPHA, DOWN, UP, split_parts
+from lorafold.adapters.formats.diffusers_keys import ALPHA, COMPONENT, DOWN, UP, split_parts
 from lorafold.adapters.formats.fold_scale import unscaled_tensors
 from lorafold.adapters.formats.layer_parts import check_extras, check_module, sort_tensors, write_hashed
 from lorafold.adapters.formats.registry import format
@@ -24,12 +25,13 @@ from lorafold.adapters.module import Module
 from lorafold.common.errors import LorafoldError
 
 _FILE = "a ComfyUI file"
-_NAME = re.compile(r"(?:diffusion_model|text_encoders)\..+")
-_FACTOR = re.compile(rf"{_NAME.pattern}\.lora_[AB]\.(?:[^.]+\.)?weight")
+# What a name of this format does not have in front: other formats do.
+_ELSEWHERE = re.compile(rf"{COMPONENT.pattern}|(?:_orig_mod\.|module\.)*base_model\.model\.|lora_|lycoris_")
+_FACTOR = re.compile(r".+\.lora_[AB]\.(?:[^.]+\.)?weight")
 
 
 def _detect(keys: Collection[str]) -> bool:
-    return any(_FACTOR.fullmatch(key) for key in keys)
+    return any(_FACTOR.fullmatch(key) and not _ELSEWHERE.match(key) for key in keys)
 
 
 def _tensors(adapter: Adapter) -> dict[str, Tensor]:
@@ -42,9 +44,9 @@ def _tensors(adapter: Adapter) -> dict[str, Tensor]:
 
 def _check_module(module: Module) -> None:
     check_module(module, _FILE)
-    if _NAME.fullmatch(module.name) is None:
+    if match := _ELSEWHERE.match(module.name):
         raise LorafoldError(
-            "neither diffusion_model. nor text_encoders. in front",
+            f"{match[0]} in front, where a ComfyUI file has diffusion_model. or text_encoders.",
             key=module.name,
             remedy="Convert the adapter to comfyui, which renames its modules.",
         )

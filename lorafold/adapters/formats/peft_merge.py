@@ -1,4 +1,4 @@
-"""The configuration of a merged PEFT adapter: what every input's says of the tensors beside its factors."""
+"""The configuration of a merged PEFT adapter: what all inputs' say of the tensors beside the factors."""
 
 from __future__ import annotations
 

@@ -16,6 +16,16 @@ _VARIANTS = (
     (r"\.lokr_", "LoKr (a Kronecker product), which lorafold reads by its names in kohya files only", _BAKE),
     (r"\.oft_", "OFT or BOFT (an orthogonal transform), not a plain LoRA", _BAKE),
     (r"\.[ab]m?[12]\.weight$", "GLoRA, not a plain LoRA", _BAKE),
+    (
+        r"\.(key|query)_norm\.scale$|\.norm_(added_)?[qk]\.weight$",
+        "a control LoRA, which replaces norms of the model",
+        _BAKE,
+    ),
+    (
+        r"\.processor\.(qkv|proj)_lora\d?\.",
+        "a Flux LoRA of XLabs, whose names only diffusers knows",
+        "Load it with diffusers, and save it with save_lora_weights.",
+    ),
     (r"\.set_weight$", "a weight that replaces that of the base model", _BAKE),
     (r"\.reshape_weight$", "an adapter that changes the shape of a layer", _BAKE),
     (r"\.bias_(indices|values|size)$", "a sparse bias", _BAKE),

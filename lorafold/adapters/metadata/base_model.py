@@ -61,6 +61,7 @@ WAN = Family("Wan 2", "wan2.1", _WAN_CODE, "1280x720", "wan", "networks.lora_wan
 
 # Architectures that adapters of kohya's first tools do not know.
 FLUX2, CHROMA, HUNYUAN, QWEN = "Flux 2", "Chroma", "HunyuanVideo", "Qwen-Image"
+Z_IMAGE, LUMINA, AURAFLOW, LTX = "Z-Image", "Lumina 2", "AuraFlow", "LTX-Video"
 # What metadata call them, the more specific first.
 _TITLES: tuple[tuple[re.Pattern[str], Family | str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), base)
@@ -76,6 +77,16 @@ _TITLES: tuple[tuple[re.Pattern[str], Family | str], ...] = tuple(
         (r"qwen[-_]?image", QWEN),
         (r"hunyuan[-_]?video$", HUNYUAN),
         (r"\bwan(?:$|[-_ ]?2)", WAN),
+        (r"z[-_ ]?image", Z_IMAGE),
+        (r"lumina[-_ ]?(image[-_ ]?)?2", LUMINA),
+        (r"aura[-_ ]?flow", AURAFLOW),
+        (r"ltx[-_ ]?(video[-_ ]?)?2", "LTX-2"),
+        (r"\bltx", LTX),
+        (r"hidream", "HiDream"),
+        (r"pixart", "PixArt"),
+        (r"\bsana", "Sana"),
+        (r"cogvideo", "CogVideoX"),
+        (r"cosmos", "Cosmos"),
     )
 )
 
@@ -89,12 +100,19 @@ class _Sign:
         widths: the inputs that it has then; None: any.
         base: what it is part of.
         also: further ones that have such a layer.
+        ratio: its outputs to its inputs; None: any.
     """
 
     name: str
     widths: frozenset[int] | None
     base: Family | str
     also: tuple[Family | str, ...] = ()
+    ratio: tuple[int, int] | None = None
+
+    def fits(self, module: Module) -> bool:
+        """Whether a layer of the name has its shape."""
+        (m, n), (a, b) = module.shape, self.ratio or (0, 0)
+        return (self.widths is None or n in self.widths) and m * b == n * a
 
 
 def _widths(*widths: int) -> frozenset[int]:
@@ -104,13 +122,19 @@ def _widths(*widths: int) -> frozenset[int]:
 _UNET = r"(?:(?:down|up|input|output)_blocks|mid_block|middle_block)[._]"
 _ADDED = r"transformer_blocks[._]\d+[._]attn[._]add_[qkv]_proj$"
 _CLIP_L = (SD1, SDXL, SD3, FLUX)  # have this text encoder in common
-_LIKE_FLUX = (FLUX2, CHROMA)  # have names of Flux 1, and some its width
+_LIKE_FLUX = (FLUX2, CHROMA, HUNYUAN, AURAFLOW)  # have names of Flux 1, and some its width
 # Tried in this order, so that what only one model has comes first. Names are those of kohya, diffusers, ComfyUI and
 # PEFT, hence the two separators.
 _SIGNS = (
     _Sign(r"double_blocks[._]19[._]", None, HUNYUAN),
     _Sign(r"single_(transformer_)?blocks[._]3[89][._]", _widths(3072, 12288, 15360), HUNYUAN),
     _Sign(r"to_qkv_mlp_proj|ff(_context)?[._]linear_(in|out)$", None, FLUX2),
+    _Sign(r"single_blocks[._]\d+[._]linear1$", None, FLUX2, ratio=(9, 1)),
+    _Sign(r"single_blocks[._]\d+[._]linear2$", None, FLUX2, ratio=(1, 4)),
+    _Sign(r"double_blocks[._]\d+[._](img|txt)_mlp[._]0$", None, FLUX2, ratio=(6, 1)),
+    _Sign(r"distilled_guidance_layer[._]", None, CHROMA),
+    _Sign(r"(^|[._])single_layers[._]\d+[._]|joint_transformer_blocks[._]", None, AURAFLOW),
+    _Sign(r"(layers|noise_refiner|context_refiner)[._]\d+[._]attention[._]to_[qkv]$", None, Z_IMAGE),
     _Sign(r"single_(transformer_)?blocks[._]\d+[._]", _widths(3072, 12288, 15360), FLUX, _LIKE_FLUX),
     _Sign(r"double_blocks[._]\d+[._]", _widths(3072, 12288), FLUX, _LIKE_FLUX),
     _Sign(r"(single|double)_blocks[._]\d+[._]", _widths(4096, 6144, 16384, 24576), FLUX2),
@@ -164,7 +188,7 @@ def base_of_layers(adapter: Adapter) -> BaseModel | None:
     for sign in _SIGNS:
         regex = re.compile(sign.name)
         for name, module in adapter.modules.items():
-            if regex.search(name) and (sign.widths is None or module.shape[1] in sign.widths):
+            if regex.search(name) and sign.fits(module):
                 family = sign.base if isinstance(sign.base, Family) else None
                 title = family.name if family else f"{sign.base}{_width(adapter.modules.values())}"
                 return BaseModel(title, "names and widths of the layers", family, _fits(sign.base, *sign.also))

@@ -1,6 +1,6 @@
 """Names of layers: which architecture a file is for, and what another tool calls the same layer.
 
-Pure functions of names. An architecture (SD, SDXL, Flux, SD3, Wan) is a list of layers, each with its path in the
+Pure functions of names. An architecture (SD, SDXL, Flux, Wan, ...) is a list of layers, each with its path in the
 original code and in diffusers; a style says which of the two a tool writes, behind which prefix, and with dots or
 underscores. Diffusers' path behind the pipeline's component is the canonical name.
 """
@@ -11,7 +11,8 @@ from lorafold.adapters.naming._architecture import Architecture as Architecture
 from lorafold.adapters.naming._architecture import Component as Component
 from lorafold.adapters.naming._architecture import Entry as Entry
 from lorafold.adapters.naming._identify import Naming as Naming
-from lorafold.adapters.naming._identify import hinted as hinted
+from lorafold.adapters.naming._identify import has_proportions as has_proportions
+from lorafold.adapters.naming._identify import has_width as has_width
 from lorafold.adapters.naming._identify import namings as namings
 from lorafold.adapters.naming._identify import nearest as nearest
 from lorafold.adapters.naming._known import ARCHITECTURES as ARCHITECTURES
@@ -32,7 +33,8 @@ __all__ = [
     "Place",
     "Style",
     "canonical",
-    "hinted",
+    "has_proportions",
+    "has_width",
     "name_of",
     "namings",
     "nearest",

@@ -47,16 +47,28 @@ class Architecture:
     """A family of pipelines whose layers have the same names.
 
     Args:
-        name: as users know it.
+        name: in settings and code.
+        titles: the base models, as people and metadata call them.
         components: its models.
         kohya: the style of names that sd-scripts and musubi-tuner write.
-        hint: the end of a layer's path, and how many inputs it can have: tells apart architectures that share names.
+        comfyui: the style that ComfyUI reads.
+        widths: ends of layers' paths in diffusers, and how many inputs they have in the published models; what tells
+            apart architectures that share names.
+        proportions: ends of layers' paths in the original code, and outputs to inputs there, whatever the width.
     """
 
     name: str
+    titles: tuple[str, ...]
     components: tuple[Component, ...]
-    kohya: str
-    hint: tuple[str, frozenset[int]] = field(default=("", frozenset()))
+    kohya: str = "kohya"
+    comfyui: str = "comfyui"
+    widths: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    proportions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """All base models, in words."""
+        return " or ".join(self.titles)
 
 
 def same(paths: Iterable[str]) -> tuple[Entry, ...]:
@@ -67,6 +79,12 @@ def same(paths: Iterable[str]) -> tuple[Entry, ...]:
 def renamed(pairs: Mapping[str, str], *, original: str = "", diffusers: str = "") -> tuple[Entry, ...]:
     """Layers from original name to diffusers' name, each behind its prefix."""
     return tuple(Entry(original + theirs, (diffusers + ours,)) for theirs, ours in pairs.items())
+
+
+def split_in(original: str, diffusers: str, parts: Iterable[str], shares: Iterable[int] | None = None) -> Entry:
+    """A fused layer, its parts behind a common prefix; of equal heights unless `shares` says otherwise."""
+    paths = tuple(diffusers + part for part in parts)
+    return Entry(original, paths, tuple(shares or (1,) * len(paths)))
 
 
 def denoiser(name: str, entries: tuple[Entry, ...]) -> Component:

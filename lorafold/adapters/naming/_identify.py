@@ -19,7 +19,12 @@ class Naming:
 
 def namings(names: Collection[str]) -> list[Naming]:
     """Every naming in which all of `names` are known; more than one if they are few or common."""
-    return [naming for naming in _all() if all(name in places(naming.architecture, naming.style) for name in names)]
+    first = next(iter(names), "")
+    return [
+        naming
+        for naming in _all()
+        if _begins(first, naming) and all(name in places(naming.architecture, naming.style) for name in names)
+    ]
 
 
 def nearest(names: Collection[str]) -> tuple[Naming, list[str]]:
@@ -31,16 +36,37 @@ def nearest(names: Collection[str]) -> tuple[Naming, list[str]]:
     return best, unknown[best]
 
 
-def hinted(naming: Naming, widths: Mapping[str, int]) -> bool:
-    """Whether the inputs of the layers, by name, are as many as this architecture's.
+def has_width(naming: Naming, shapes: Mapping[str, tuple[int, int]]) -> bool:
+    """Whether a layer, of these shapes by name, has as many inputs as it has in a published model.
 
     Architectures share names but differ in width: a file with a few layers of the middle block may belong to SD and
     to SDXL.
     """
-    tail, widths_of_inputs = ARCHITECTURES[naming.architecture]().hint
-    table = places(naming.architecture, naming.style)
-    measured = [n for name, n in widths.items() if tail and table[name].entry.diffusers[0].endswith(tail)]
-    return any(n in widths_of_inputs for n in measured)
+    known, table = ARCHITECTURES[naming.architecture]().widths, places(naming.architecture, naming.style)
+    return any(
+        shape[1] in widths
+        for name, shape in shapes.items()
+        for end, widths in known.items()
+        if f".{table[name].entry.diffusers[table[name].part or 0]}".endswith(end)
+    )
+
+
+def has_proportions(naming: Naming, shapes: Mapping[str, tuple[int, int]]) -> bool:
+    """Whether no layer, of these shapes by name, contradicts the architecture by its outputs to inputs."""
+    known, table = ARCHITECTURES[naming.architecture]().proportions, places(naming.architecture, naming.style)
+    return all(
+        m * ratio[1] == n * ratio[0]
+        for name, (m, n) in shapes.items()
+        for end, ratio in known.items()
+        if table[name].entry.original.endswith(end) and (table[name].part is None or len(table[name].entry.shares) == 1)
+    )
+
+
+def _begins(name: str, naming: Naming) -> bool:
+    """Whether a name begins as those of the naming do, which is known without building its table."""
+    key = STYLES[naming.style].prefix
+    prefixes = (part.prefixes.get(key) for part in ARCHITECTURES[naming.architecture]().components)
+    return any(prefix is not None and name.startswith(prefix) for prefix in prefixes)
 
 
 def _all() -> Iterable[Naming]:

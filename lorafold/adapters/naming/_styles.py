@@ -36,7 +36,9 @@ STYLES: dict[str, Style] = {
     "onetrainer": Style("onetrainer", original=False, dotted=False),
     "lycoris": Style("lycoris", original=False, dotted=False),
     "comfyui": Style("comfyui", original=True, dotted=True),
+    "comfyui-diffusers": Style("comfyui", original=False, dotted=True),
     "peft": Style("peft", original=False, dotted=True),
+    "bare": Style("peft", original=True, dotted=True),
 }
 
 

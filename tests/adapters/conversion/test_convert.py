@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from lorafold.adapters import Adapter, Module, load, save
 from lorafold.adapters.conversion.convert import convert
-from lorafold.adapters.naming import ARCHITECTURES
 from lorafold.common.errors import LorafoldError
-from tests.adapters.conversions import adapters, canonical, check_equal
+from tests.adapters.conversions import ANCHORS, adapters, canonical, check_equal
 from tests.adapters.samples import normal, update
 
 FORMATS = ("kohya", "comfyui", "diffusers", "peft")
 
 
-def one(name: str, form: str, *, m: int = 6, n: int = 5, **parts: object) -> Adapter:
+def one(name: str, form: str, *, m: int = 4, n: int = 20, **parts: object) -> Adapter:
+    """One layer, by default of the proportions of Flux 1's linear2."""
     return Adapter(form, {name: replace(Module(name, normal(m, 2), normal(2, n), 0.5), **parts)}, path=Path("x"))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ANCHORS)
 @pytest.mark.parametrize("form", FORMATS)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
@@ -43,7 +43,7 @@ def test_there_and_back_keeps_every_update(architecture: str, form: str, data: s
             assert (first.kernel, first.kind, first.shape) == (last.kernel, last.kind, last.shape)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ANCHORS)
 @settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_converted_files_load_with_the_same_updates(
@@ -108,7 +108,7 @@ def test_names_as_the_tools_write_them(name: str, form: str, target: str, rename
 
 
 def test_a_fused_layer_becomes_its_parts_in_order() -> None:
-    before = one("lora_unet_single_blocks_0_linear1", "kohya", m=21)
+    before = one("lora_unet_single_blocks_0_linear1", "kohya", m=21, n=3)
     after = convert(before, "diffusers")
     path = "transformer.single_transformer_blocks.0."
     names = [path + part for part in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")]
@@ -120,8 +120,9 @@ def test_a_fused_layer_becomes_its_parts_in_order() -> None:
 def test_scales_that_differ_round_one_factor_once_when_fused() -> None:
     names = [f"transformer.transformer_blocks.0.attn.{part}" for part in ("to_q", "to_k", "to_v")]
     parts = [Module(name, normal(4, 2, seed=i), normal(2, 3072), 0.3 + i / 7) for i, name in enumerate(names)]
-    fused = convert(Adapter("diffusers", {part.name: part for part in parts}), "kohya")
-    (whole,) = fused.modules.values()
+    alone = Module("transformer.single_transformer_blocks.0.proj_out", normal(4, 2), normal(2, 20), 1.0)
+    fused = convert(Adapter("diffusers", {part.name: part for part in (*parts, alone)}), "kohya")
+    whole, _ = fused.modules.values()
     assert whole.name == "lora_unet_double_blocks_0_img_attn_qkv"
     for part, row in zip(parts, update(whole).split(4), strict=True):
         bound = part.scale * (part.up.double().abs() @ part.down.double().abs())
@@ -168,13 +169,15 @@ def test_additive_tensors_follow_their_layer() -> None:
     [
         ("lora_transformer_single_transformer_blocks_0_proj_out", "kohya", "lora_unet_single_blocks_0_linear2"),
         ("lora_unet_double_blocks_0_img_attn_qkv", "comfyui", "diffusion_model.double_blocks.0.img_attn.qkv"),
-        ("lora_unet_final_layer_adaLN_modulation_1", "comfyui", "diffusion_model.final_layer.adaLN_modulation.1"),
         ("lora_transformer_single_transformer_blocks_0_attn_to_q", "kohya", None),  # part of a fused layer
         ("lora_transformer_norm_out_linear", "kohya", None),  # whose rows stand in another order
     ],
 )
 def test_additive_tensors_are_renamed_where_their_rows_stay(name: str, target: str, key: str | None) -> None:
-    adapter = replace(one(name, "kohya"), deltas={f"{name}.diff_b": normal(6)})
+    modules = (
+        one(name, "kohya").modules | one("lora_transformer_time_text_embed_guidance_embedder_linear_1", "kohya").modules
+    )
+    adapter = Adapter("kohya", one(name, "kohya").modules if key else modules, deltas={f"{name}.diff_b": normal(6)})
     if key is None:
         with pytest.raises(LorafoldError, match=rf"{name}\.diff_b: no counterpart in the names of {target}"):
             convert(adapter, target)
@@ -183,7 +186,7 @@ def test_additive_tensors_are_renamed_where_their_rows_stay(name: str, target: s
 
 
 def test_a_bias_is_scaled_along(tmp_path: Path) -> None:
-    adapter = one("down_blocks.0.attentions.0.proj_in", "peft", bias=normal(6))
+    adapter = one("down_blocks.0.attentions.0.proj_in", "peft", m=6, bias=normal(6))
     again = load(save(convert(adapter, "diffusers"), tmp_path / "a.safetensors"))
     (module,) = again.modules.values()
     assert torch.equal(module.bias * module.scale, 0.5 * normal(6))
@@ -200,9 +203,9 @@ WAN = "lora_unet_blocks_0_ffn_0"
         (
             Adapter("kohya", one(WAN, "kohya").modules | one("lora_unet_blocks_40_ffn_0", "kohya").modules),
             "diffusers",
-            "lora_unet_blocks_40_ffn_0: not a layer of wan, of which 1 other layers are",
+            "lora_unet_blocks_40_ffn_0: not a layer of Wan 2, of which 1 other layers are",
         ),
-        (one("unet.mid_block.attentions.0.proj_in", "diffusers"), "kohya", "exist in several architectures (sd, sdxl)"),
+        (one("unet.mid_block.attentions.0.proj_in", "diffusers"), "kohya", "Stable Diffusion 2 or SDXL, whose"),
         (replace(one(WAN, "kohya"), deltas={f"{WAN}.diff": normal(2)}), "diffusers", f"{WAN}.diff: an additive tensor"),
         (replace(one(WAN, "kohya"), deltas={"lora_unet_n.diff": normal(2)}), "comfyui", "lora_unet_n.diff: no co"),
         (replace(one("blocks.0.ffn.net.2", "peft"), extras={"h": normal(2)}), "diffusers", "x: h: a whole weight"),
@@ -222,3 +225,67 @@ def test_a_peft_adapter_is_for_one_model() -> None:
     adapter = Adapter("kohya", {name: Module(name, normal(2, 1), normal(1, 2), 1.0) for name in names})
     with pytest.raises(LorafoldError, match="holds layers of unet, text_encoder"):
         convert(adapter, "peft")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "target", "renamed"),
+    [
+        ({"diffusion_model.single_blocks.0.linear1": (27, 3)}, "diffusers",
+         ["transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj"]),
+        ({"diffusion_model.double_blocks.0.img_mlp.0": (18, 3)}, "diffusers",
+         ["transformer.transformer_blocks.0.ff.linear_in"]),
+        ({"diffusion_model.layers.0.attention.qkv": (10, 6)}, "diffusers",
+         [f"transformer.layers.0.attn.to_{part}" for part in "qkv"]),
+        ({"lora_unet_layers_0_attention_to_q": (3, 3)}, "comfyui", ["diffusion_model.layers.0.attention.to_q"]),
+        ({"lora_unet_context_refiner_0_attention_qkv": (9, 3)}, "comfyui",
+         [f"diffusion_model.context_refiner.0.attention.to_{part}" for part in "qkv"]),
+        ({"lora_unet_transformer_blocks_59_img_mlp_net_0_proj": (12, 3)}, "diffusers",
+         ["transformer.transformer_blocks.59.img_mlp.net.0.proj"]),
+        ({"blocks.0.self_attn.q": (3, 3)}, "diffusers", ["transformer.blocks.0.attn1.to_q"]),
+    ],
+)  # fmt: skip
+def test_models_that_share_names_are_told_apart(shapes: dict, target: str, renamed: list[str]) -> None:
+    modules = {name: Module(name, normal(m, 2), normal(2, n), 1.0) for name, (m, n) in shapes.items()}
+    assert (
+        list(convert(Adapter("comfyui" if "." in next(iter(modules)) else "kohya", modules), target).modules) == renamed
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "titles"),
+    [
+        ("transformer.single_transformer_blocks.0.attn.to_k", (3, 3), "Flux 1 or Chroma or AuraFlow"),
+        ("transformer.transformer_blocks.0.attn2.to_q", (3, 3), "Stable Diffusion 3 or LTX-Video or PixArt"),
+        ("transformer.transformer_blocks.0.attn.to_q", (3072, 3072), "Flux 1 or Flux 2 or Chroma or Qwen-Image"),
+    ],
+)
+def test_names_of_several_models_are_not_guessed(name: str, shape: tuple[int, int], titles: str) -> None:
+    with pytest.raises(LorafoldError, match=f"could be for {titles}"):
+        convert(one(name, "diffusers", m=shape[0], n=shape[1]), "comfyui")
+
+
+@pytest.mark.parametrize(
+    ("stated", "renamed"),
+    [("flux-1-dev/lora", "double_blocks.0.img_attn.qkv"), ("qwen-image/lora", "transformer_blocks.0.attn.to_q")],
+)
+def test_metadata_tell_what_names_do_not(stated: str, renamed: str) -> None:
+    adapter = replace(
+        one("transformer.transformer_blocks.0.attn.to_q", "diffusers"), metadata={"modelspec.architecture": stated}
+    )
+    assert list(convert(adapter, "comfyui").modules) == [f"diffusion_model.{renamed}"]
+
+
+def test_metadata_of_another_model_are_not_overruled() -> None:
+    adapter = replace(one("lora_unet_blocks_0_ffn_0", "kohya"), metadata={"ss_base_model_version": "flux2_klein_4b"})
+    with pytest.raises(LorafoldError, match=r"are those of Wan 2, but it is for Flux 2 \(ss_base_model_version"):
+        convert(adapter, "diffusers")
+
+
+def test_wrappers_do_not_hide_a_known_model() -> None:
+    adapter = convert(one("model.diffusion_model.blocks.0.self_attn.q", "comfyui"), "diffusers")
+    assert list(adapter.modules) == ["transformer.blocks.0.attn1.to_q"]
+
+
+def test_trailing_underscores_are_no_part_of_a_name() -> None:
+    adapter = convert(one("lora_unet_single_transformer_blocks_0_proj_out_", "kohya"), "diffusers")
+    assert list(adapter.modules) == ["transformer.single_transformer_blocks.0.proj_out"]

@@ -16,14 +16,19 @@ from lorafold.pipelines.merge.pipeline import merge
 from tests.adapters.samples import normal, update
 
 QKV = "lora_unet_double_blocks_0_img_attn_qkv"
-LAYERS = ("lora_unet_single_blocks_0_linear2", QKV, "lora_te1_text_model_encoder_layers_0_mlp_fc1")
+LAYERS = {
+    "lora_unet_single_blocks_0_linear2": (4, 20),
+    QKV: (6, 4),
+    "lora_te1_text_model_encoder_layers_0_mlp_fc1": (6, 4),
+}
+PROJ_OUT = {"up": normal(4, 2), "down": normal(2, 20)}
 
 
 def flux(seed: int, form: str = "kohya", rank: int = 2) -> Adapter:
     """Three layers of Flux, one of them fused in kohya's files; both formats hold the same updates."""
     modules = {
-        name: Module(name, normal(6, rank, seed=seed + i).double(), normal(rank, 4, seed=seed + i + 5).double(), 0.5)
-        for i, name in enumerate(LAYERS)
+        name: Module(name, normal(m, rank, seed=seed + i).double(), normal(rank, n, seed=seed + i + 5).double(), 0.5)
+        for i, (name, (m, n)) in enumerate(LAYERS.items())
     }
     return convert(Adapter("kohya", modules, path=Path(f"{seed}.safetensors")), form)
 
@@ -48,9 +53,10 @@ def test_files_of_two_formats_merge(tmp_path: Path) -> None:
 def test_spellings_within_one_format_are_matched() -> None:
     """OneTrainer's names are diffusers' with underscores; both are kohya files."""
     name = "lora_transformer_single_transformer_blocks_0_proj_out"
-    theirs = Adapter("kohya", {name: Module(name, normal(6, 2), normal(2, 4), 1.0)})
+    theirs = Adapter("kohya", {name: Module(name, **PROJ_OUT, scale=1.0)})
     first, other = matched([flux(1), theirs])
-    assert list(other.modules) == [LAYERS[0]] and other.modules[LAYERS[0]].up is theirs.modules[name].up
+    (renamed,) = other.modules.values()
+    assert renamed.name == next(iter(LAYERS)) and renamed.up is theirs.modules[name].up
     assert first.modules.keys() == set(LAYERS)
 
 
@@ -75,15 +81,14 @@ def test_equal_names_need_no_dictionary() -> None:
         (
             "lora_unet_blocks_0_ffn_0",
             "transformer.single_transformer_blocks.0.proj_out",
-            "1: transformer.single_transformer_blocks.0.proj_out: a layer of flux, but 0 is for wan",
+            "1: transformer.single_transformer_blocks.0.proj_out: a layer of Flux 1 or Chroma, but 0 is for Wan 2",
         ),
     ],
 )
 def test_without_counterpart_it_is_refused(first: str, other: str, problem: str) -> None:
     pairs = enumerate(((first, "kohya"), (other, "diffusers")))
     adapters = [
-        Adapter(form, {name: Module(name, normal(6, 2), normal(2, 4), 1.0)}, path=Path(str(i)))
-        for i, (name, form) in pairs
+        Adapter(form, {name: Module(name, **PROJ_OUT, scale=1.0)}, path=Path(str(i))) for i, (name, form) in pairs
     ]
     with pytest.raises(LorafoldError) as caught:
         matched(adapters)
@@ -92,7 +97,7 @@ def test_without_counterpart_it_is_refused(first: str, other: str, problem: str)
 
 def test_what_the_first_format_cannot_hold_is_refused() -> None:
     name = "transformer.single_transformer_blocks.0.proj_out"
-    biased = Adapter("diffusers", {name: Module(name, normal(6, 2), normal(2, 4), 1.0, bias=normal(6))})
+    biased = Adapter("diffusers", {name: Module(name, **PROJ_OUT, scale=1.0, bias=normal(4))})
     with pytest.raises(LorafoldError, match="a LoRA bias, which a file of format kohya cannot hold"):
         matched([flux(1), replace(biased, path=Path("b"))])
 
@@ -103,3 +108,65 @@ def test_what_the_first_format_cannot_hold_is_refused_under_equal_names_too(part
     other = Adapter("peft", {QKV: replace(plain, **parts)}, path=Path("b"))
     with pytest.raises(LorafoldError, match="which a file of format kohya cannot hold"):
         matched([Adapter("kohya", {QKV: plain}), other])
+
+
+WRAPPED = (
+    ("diffusion_model.some.0.to_q", "transformer.some.0.to_q"),
+    ("lora_unet_some_0_to_q", "diffusion_model.some.0.to_q"),
+    ("some.0.to_q", "diffusion_model.some.0.to_q"),
+    ("lycoris_some_0_to_q", "lora_unet_some_0_to_q_"),
+    ("model.layers.0.q_proj", "model.language_model.layers.0.q_proj"),
+    ("model.language_model.layers.0.q_proj", "language_model.model.layers.0.q_proj"),
+    ("model.diffusion_model.some.0.to_q", "module._orig_mod.some.0.to_q"),
+)
+
+
+@pytest.mark.parametrize("names", [*WRAPPED, *((b, a) for a, b in WRAPPED)], ids=str)
+def test_a_path_behind_another_wrapper_is_the_same_layer(names: tuple[str, str]) -> None:
+    """No dictionary knows these models."""
+    first, other = (
+        Adapter(
+            "kohya", {name: Module(name, normal(6, 2, seed=i), normal(2, 4), 1.0)}, deltas={f"{name}.diff_b": normal(6)}
+        )
+        for i, name in enumerate(names)
+    )
+    renamed = matched([first, other])[1]
+    assert list(renamed.modules) == [names[0]] and list(renamed.deltas) == [f"{names[0]}.diff_b"]
+    assert renamed.modules[names[0]].name == names[0]
+    assert torch.equal(renamed.modules[names[0]].up, other.modules[names[1]].up)
+
+
+def unknown(form: str, *names: str) -> Adapter:
+    return Adapter(form, {name: Module(name, normal(6, 2), normal(2, 4), 1.0) for name in names}, path=Path(names[0]))
+
+
+def test_layers_that_the_first_lacks_get_its_wrapper() -> None:
+    first = unknown("comfyui", "diffusion_model.some.0.a")
+    other = unknown("diffusers", "transformer.some.0.a", "transformer.some.1.a")
+    assert list(matched([first, other])[1].modules) == ["diffusion_model.some.0.a", "diffusion_model.some.1.a"]
+    flat = unknown("kohya", "lora_unet_some_0_a")
+    assert list(matched([flat, other])[1].modules) == ["lora_unet_some_0_a", "lora_unet_some_1_a"]
+
+
+def test_dots_that_cannot_be_known_are_not_guessed() -> None:
+    first, other = (
+        unknown("comfyui", "diffusion_model.some.0.a"),
+        unknown("kohya", "lora_unet_some_0_a", "lora_unet_some_b"),
+    )
+    with pytest.raises(LorafoldError, match="lora_unet_some_0_a: not a layer of any architecture known by name"):
+        matched([first, other])
+
+
+def test_whole_weights_move_with_their_layer() -> None:
+    first = unknown("peft", "model.layers.0.q_proj")
+    other = replace(
+        unknown("peft", "model.language_model.layers.0.q_proj"),
+        extras={"base_model.model.model.language_model.embed_tokens.weight": normal(3, 2)},
+    )
+    assert list(matched([first, other])[1].extras) == ["base_model.model.model.embed_tokens.weight"]
+
+
+def test_two_experts_of_one_file_stay_apart() -> None:
+    names = [f"{part}.blocks.0.attn1.to_q" for part in ("transformer", "transformer_2")]
+    first, other = unknown("diffusers", *names), unknown("diffusers", *names, "transformer_2.blocks.1.attn1.to_q")
+    assert matched([first, other])[1] is other

@@ -41,7 +41,7 @@ def test_a_file_comes_back_with_its_additive_tensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("adapter", "problem"),
     [
-        (Adapter("comfyui", {"a": Module("a", normal(3, 1), normal(1, 2), 1.0)}), "neither diffusion_model."),
+        (Adapter("comfyui", {"unet.a": Module("unet.a", normal(3, 1), normal(1, 2), 1.0)}), "unet. in front, where a"),
         (
             Adapter("comfyui", {NAME: Module(NAME, normal(3, 1), normal(1, 2), 1.0, bias=normal(3))}),
             "neither a LoRA bias nor an embedding",
@@ -64,3 +64,12 @@ def test_what_a_file_cannot_hold_is_not_written(tmp_path: Path, adapter: Adapter
 def test_unknown_tensors_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LorafoldError, match="not a tensor that lorafold knows"):
         load(kohya_file(tmp_path / "a.safetensors", pair() | {f"{NAME}.weight": normal(2)}))
+
+
+@pytest.mark.parametrize("adapter", ["", "default."])
+@pytest.mark.parametrize("name", ["blocks.0.self_attn.q", "transformer_blocks.0.attn.to_q", "model.diffusion_model.x"])
+def test_layers_without_anything_in_front_are_read_and_written_so(tmp_path: Path, name: str, adapter: str) -> None:
+    tensors = {f"{name}.lora_A.{adapter}weight": normal(2, 5), f"{name}.lora_B.{adapter}weight": normal(6, 2, seed=1)}
+    before = load(kohya_file(tmp_path / "a.safetensors", tensors))
+    assert (before.format, list(before.modules)) == ("comfyui", [name])
+    assert load_file(save(before, tmp_path / "b.safetensors")).keys() == pair(name).keys()

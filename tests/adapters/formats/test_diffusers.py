@@ -72,6 +72,14 @@ def test_metadata_gives_the_scale(tmp_path: Path, fields: dict, scale: float) ->
     assert load(written(tmp_path, metadata=metadata)).modules["unet.a.to_q"].scale == scale
 
 
+@pytest.mark.parametrize("component", ["transformer_2", "controlnet", "prior", "text_encoder_4"])
+def test_every_model_of_a_pipeline_keeps_its_name(tmp_path: Path, component: str) -> None:
+    name = f"{component}.blocks.0.attn1.to_q"
+    adapter = load(written(tmp_path, name))
+    assert (adapter.format, list(adapter.modules)) == ("diffusers", [name])
+    assert list(load(save(adapter, tmp_path / "again.safetensors")).modules) == [name]
+
+
 def test_metadata_of_another_component_says_nothing(tmp_path: Path) -> None:
     path = written(tmp_path, metadata={"text_encoder.r": 4, "text_encoder.lora_alpha": 1})
     assert load(path).modules["unet.a.to_q"].scale == 1.0

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
-from lorafold.adapters.conversion.convert import convert
-from lorafold.adapters.naming import ARCHITECTURES
+from lorafold.adapters.conversion.convert import in_format
+from lorafold.adapters.naming import ARCHITECTURES, Naming
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
@@ -36,6 +36,13 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "flux": lambda: diffusers.FluxTransformer2DModel(guidance_embeds=True),
     "sd3": lambda: diffusers.SD3Transformer2DModel(**_SD3),
     "wan": lambda: diffusers.WanTransformer3DModel(**_WAN),
+    "flux2": lambda: diffusers.Flux2Transformer2DModel(num_layers=8, num_single_layers=48),
+    "chroma": lambda: diffusers.ChromaTransformer2DModel(),
+    "qwen": lambda: diffusers.QwenImageTransformer2DModel(),
+    "zimage": lambda: diffusers.ZImageTransformer2DModel(),
+    "lumina2": lambda: diffusers.Lumina2Transformer2DModel(),
+    "auraflow": lambda: diffusers.AuraFlowTransformer2DModel(),
+    "ltx": lambda: diffusers.LTXVideoTransformer3DModel(num_layers=48),
 }
 # Layers in the dictionaries that only some models of the family have.
 _SOME = ("conv_shortcut", ".attn2.", "transformer_blocks.37.")
@@ -46,6 +53,7 @@ def layers(model: torch.nn.Module) -> dict[str, Tensor]:
     return {name: module.weight for name, module in model.named_modules() if isinstance(module, kinds)}
 
 
+@pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated")  # by diffusers, of its own Chroma
 @pytest.mark.parametrize("architecture", MODELS)
 def test_the_layers_are_those_of_the_model_in_full_size(architecture: str) -> None:
     with torch.device("meta"):
@@ -113,7 +121,13 @@ def converted(architecture: str, weights: dict[str, Tensor]) -> dict[str, Tensor
     if architecture in ("sd", "sdxl"):
         config = {"layers_per_block": 2} | ({"addition_embed_type": "text_time"} if architecture == "sdxl" else {})
         return code.convert_ldm_unet_checkpoint(checkpoint, config)
-    functions = {
+    functions: dict[str, Callable[..., dict[str, Tensor]]] = {
+        "flux2": code.convert_flux2_transformer_checkpoint_to_diffusers,
+        "chroma": code.convert_chroma_transformer_checkpoint_to_diffusers,
+        "zimage": code.convert_z_image_transformer_checkpoint_to_diffusers,
+        "lumina2": code.convert_lumina2_to_diffusers,
+        "auraflow": code.convert_auraflow_transformer_checkpoint_to_diffusers,
+        "ltx": code.convert_ltx_transformer_checkpoint_to_diffusers,
         "flux": code.convert_flux_transformer_checkpoint_to_diffusers,
         "sd3": code.convert_sd3_transformer_checkpoint_to_diffusers,
         "wan": code.convert_wan_transformer_to_diffusers,
@@ -122,14 +136,29 @@ def converted(architecture: str, weights: dict[str, Tensor]) -> dict[str, Tensor
 
 
 @pytest.mark.parametrize(
-    ("architecture", "inner"), [("sd", 1), ("sdxl", 1), ("flux", 3072), ("sd3", 1), ("wan", 1)], ids=str
+    ("architecture", "inner"),
+    [
+        ("sd", 1),
+        ("sdxl", 1),
+        ("flux", 3072),
+        ("sd3", 1),
+        ("wan", 1),
+        ("flux2", 1),
+        ("chroma", 3072),
+        ("zimage", 1),
+        ("lumina2", 768),
+        ("auraflow", 1),
+        ("ltx", 1),
+    ],
+    ids=str,
 )
 def test_weights_go_where_diffusers_puts_them(architecture: str, inner: int) -> None:
     """A rank-1 update that *is* the weight, converted as an adapter and as a checkpoint."""
     weights = original_checkpoint(architecture, inner)
     one = torch.ones(1, 1)
     modules = {f"diffusion_model.{path}": Module(f"diffusion_model.{path}", w, one, 1.0) for path, w in weights.items()}
-    mine = convert(Adapter("comfyui", modules), "diffusers").modules
+    naming = Naming(architecture, "comfyui")
+    mine = in_format(Adapter("comfyui", modules), naming, "diffusers", "diffusers").modules
     theirs = converted(architecture, weights)
     component = ARCHITECTURES[architecture]().components[0].name
     for name, module in mine.items():

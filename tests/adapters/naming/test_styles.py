@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from lorafold.adapters.naming import ARCHITECTURES, STYLES, canonical, hinted, name_of, namings, nearest, places
+from lorafold.adapters.naming import (
+    ARCHITECTURES,
+    STYLES,
+    Naming,
+    canonical,
+    has_proportions,
+    has_width,
+    name_of,
+    namings,
+    nearest,
+    places,
+)
 
 # In PEFT's names nothing tells two text encoders of one pipeline apart.
-_SHARED = {("sdxl", "peft"), ("sd3", "peft")}
+_SHARED = {("sdxl", "peft"), ("sd3", "peft"), ("sdxl", "bare"), ("sd3", "bare")}
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -51,16 +62,36 @@ def test_names_tell_the_architecture() -> None:
         return {naming.architecture for naming in namings(names)}
 
     assert architectures("lora_unet_input_blocks_4_1_proj_in", "lora_te2_text_projection") == {"sdxl"}
-    assert architectures("transformer.transformer_blocks.0.attn.to_q") == {"flux", "sd3"}
-    assert architectures("transformer.transformer_blocks.30.attn.to_q") == {"sd3"}
+    assert architectures("transformer.transformer_blocks.0.attn.to_q") == {"flux", "sd3", "flux2", "chroma", "qwen"}
+    assert architectures("transformer.transformer_blocks.38.attn.to_q") == {"qwen"}
+    assert architectures("transformer.transformer_blocks.0.attn2.to_q") == {"sd3", "ltx", "others"}
+    assert architectures("diffusion_model.layers.0.attention.qkv") == {"zimage", "lumina2"}
     assert architectures("lora_unet_blocks_0_self_attn_q") == {"wan"}
+    assert architectures("transformer_2.blocks.0.attn1.to_q", "transformer.blocks.0.attn1.to_q") == {"wan"}
     assert architectures("model.layers.0.self_attn.q_proj") == set()
 
 
 def test_widths_tell_what_names_leave_open() -> None:
     name = "transformer.transformer_blocks.0.attn.to_k"
-    found = {naming.architecture: [hinted(naming, {name: n}) for n in (3072, 1536, 7)] for naming in namings([name])}
-    assert found == {"flux": [True, False, False], "sd3": [False, True, False]}
+    known = {
+        n: {naming.architecture for naming in namings([name]) if has_width(naming, {name: (7, n)})}
+        for n in (1536, 6144, 7)
+    }
+    assert known == {1536: {"sd3"}, 6144: {"flux2"}, 7: set()}
+
+
+@pytest.mark.parametrize(
+    ("name", "style", "shapes"),
+    [
+        ("diffusion_model.single_blocks.0.linear1", "comfyui", {"flux": (21, 3), "flux2": (27, 3)}),
+        ("lora_unet_double_blocks_0_img_mlp_2", "kohya", {"chroma": (3, 12), "flux2": (3, 9)}),
+        ("diffusion_model.layers.0.attention.qkv", "comfyui", {"zimage": (9, 3), "lumina2": (5, 3)}),
+    ],
+)
+def test_proportions_tell_models_of_any_width_apart(name: str, style: str, shapes: dict) -> None:
+    for architecture in shapes:
+        fits = {other: has_proportions(Naming(architecture, style), {name: shape}) for other, shape in shapes.items()}
+        assert fits == {other: other == architecture for other in shapes}
 
 
 def test_the_nearest_naming_and_what_it_lacks() -> None:
