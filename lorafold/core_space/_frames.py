@@ -12,11 +12,10 @@ from torch import Tensor
 
 from lorafold.common.batched import scatter_rows
 from lorafold.core_space._basis import Basis, orthonormal_basis
+from lorafold.core_space._layer import ROUNDING
 
 # Singular values of ΔW_i below this, relative to the largest, are rounding noise of float32 factors.
 RANK_TOLERANCE = 3e-7
-# Of ‖X‖‖Y‖: what float64 leaves of XYᵀ = 0.
-_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def _certainly_full(up: Basis, down: Basis, scale: Tensor) -> Tensor:
 def _revealed(up: Tensor, down: Tensor, scale: Tensor) -> Frames:
     Q, sigma, Rt = torch.linalg.svd(scale[:, None, None] * up @ down.mT)
     # what rounding leaves of a product that is zero is no direction either
-    rounding = _ROUNDING * scale.abs() * torch.linalg.matrix_norm(up) * torch.linalg.matrix_norm(down)
+    rounding = ROUNDING * scale.abs() * torch.linalg.matrix_norm(up) * torch.linalg.matrix_norm(down)
     kept = (sigma > torch.maximum(RANK_TOLERANCE * sigma[:, 0], rounding)[:, None])[:, : up.shape[-1]]
     slot = slice(up.shape[-1])
     return Frames(

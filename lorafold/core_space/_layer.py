@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -17,6 +17,8 @@ from lorafold.calibration import LayerStatistics
 from lorafold.common.text import brief
 
 Side = Literal["left", "right"]
+# Of ‖X‖‖Y‖: what float64 leaves of XYᵀ = 0.
+ROUNDING = 1e-13
 # How many numbers of stacked factors are held at a time: 8 MB in float64.
 _CHUNK = 2**20
 
@@ -67,6 +69,24 @@ class Layer:
     def tall(self, side: Side) -> tuple[Tensor, ...]:
         """up_i (m, r_i) or down_iᵀ (n, r_i)."""
         return self.ups if side == "left" else tuple(down.mT for down in self.downs)
+
+
+def balanced_factors(layer: Layer) -> Layer:
+    """The same updates as U σ^½ times σ^½ Vᵀ, in float64: factors whose columns are orthogonal.
+
+    By QR of the factors and an SVD of the r x r product, so that only what float64 leaves of 0 is lost.
+    """
+    pairs = [_balanced(up, down) for up, down in zip(layer.ups, layer.downs, strict=True)]
+    return replace(layer, ups=tuple(up for up, _ in pairs), downs=tuple(down for _, down in pairs))
+
+
+def _balanced(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
+    left, inner_left = torch.linalg.qr(up.double())
+    right, inner_right = torch.linalg.qr(down.double().mT)
+    U, sigma, Vt = torch.linalg.svd(inner_left @ inner_right.mT, full_matrices=False)
+    rounding = ROUNDING * torch.linalg.matrix_norm(up.double()) * torch.linalg.matrix_norm(down.double())
+    root = torch.where(sigma > rounding, sigma, 0.0).sqrt()
+    return left @ (U * root), (root[:, None] * Vt) @ right.mT
 
 
 def chunks(layers: Sequence[Layer], side: Side, slots: Sequence[int]) -> Iterator[list[int]]:

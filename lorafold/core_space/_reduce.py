@@ -17,7 +17,7 @@ from lorafold.common.batched import scatter_rows, select_rows
 from lorafold.core_space._basis import Basis, orthonormal_basis
 from lorafold.core_space._columns import columns
 from lorafold.core_space._frames import adapter_frames
-from lorafold.core_space._layer import Layer, Side, chunks
+from lorafold.core_space._layer import Layer, Side, balanced_factors, chunks
 from lorafold.core_space.problem import Problem
 
 
@@ -43,7 +43,7 @@ class CoreBatch:
     @property
     def downs(self) -> tuple[Tensor, ...]:
         """A_iᵀ, or those of the calibrated updates, in core coordinates, an adapter each."""
-        return torch.split(self.right.coords, list(self.slots), dim=-1)[: len(self.slots)]
+        return _blocks(self.right.coords, self.slots)[: len(self.slots)]
 
 
 def reduce_layers(layers: Sequence[Layer], slots: Sequence[int], weights: Tensor) -> CoreBatch:
@@ -61,12 +61,38 @@ def reduce_layers(layers: Sequence[Layer], slots: Sequence[int], weights: Tensor
     Raises:
         NonFiniteError: NaN or Inf among the factors.
     """
-    left, right = (_joint_basis(layers, side, slots, weights.device) for side in ("left", "right"))
+    left, right = _joint_bases(layers, slots, weights.device)
+    if ill := _ill_conditioned(left, right, slots):
+        layers = [balanced_factors(layer) if row in ill else layer for row, layer in enumerate(layers)]
+        left, right = _joint_bases(layers, slots, weights.device)
     scales = torch.tensor([layer.scales for layer in layers], dtype=torch.float64, device=weights.device)
-    parts = right.coords.shape[-1] // sum(slots)
-    ups, downs = torch.split(left.coords, list(slots), -1), torch.split(right.coords, [*slots] * parts, -1)
-    problem, *rest = (_problem(ups, downs[k * len(slots) :], scales, weights) for k in range(parts))
+    ups, downs = _blocks(left.coords, slots), _blocks(right.coords, slots)
+    problem, *rest = (_problem(ups, downs[k:], scales, weights) for k in range(0, len(downs), len(slots)))
     return CoreBatch(tuple(layers), tuple(slots), left, right, replace(problem, others=next(iter(rest), None)))
+
+
+def _joint_bases(layers: Sequence[Layer], slots: Sequence[int], device: torch.device) -> tuple[Basis, Basis]:
+    return _joint_basis(layers, "left", slots, device), _joint_basis(layers, "right", slots, device)
+
+
+def _ill_conditioned(left: Basis, right: Basis, slots: Sequence[int]) -> set[int]:
+    """Rows in which the columns of one factor of one adapter are nearly dependent.
+
+    The Gram matrix of such a factor loses what the columns differ by, which may be all that its product with the other
+    factor has: of up = [e₁, e₁ + εe₂] and down = [-aᵀ/ε; aᵀ/ε], whose product is e₂aᵀ.
+    """
+    narrow = torch.stack([side.dims < side.coords.shape[-1] for side in (left, right)]).any(0).nonzero().squeeze(-1)
+    if not len(narrow):
+        return set()
+    blocks = [part for side in (left, right) for part in _blocks(side.coords[narrow], slots)]
+    sound = torch.stack([orthonormal_basis(block.mT @ block).sound for block in blocks]).all(0)
+    return set(narrow[~sound].tolist())
+
+
+def _blocks(coords: Tensor, slots: Sequence[int]) -> tuple[Tensor, ...]:
+    """The adapters' own columns, one block after the other."""
+    repeats = coords.shape[-1] // sum(slots)
+    return torch.split(coords, [*slots] * repeats, -1)
 
 
 def _joint_basis(layers: Sequence[Layer], side: Side, slots: Sequence[int], device: torch.device) -> Basis:
