@@ -37,9 +37,10 @@ def warn_of_inputs(inputs: Sequence[Adapter]) -> None:
 def warn_of_weights(weights: Any, plan: Plan) -> None:
     """Say that weights given as numbers are so large, as percentages are, that they are hardly meant.
 
-    They are taken as they count: neither where the rule averages nor where the scale is chosen does their size.
+    They are taken as they count: neither where the rule averages, nor where the scale is chosen, nor in a calibrated
+    merge does their size.
     """
-    if plan.rescale or weights is None or isinstance(weights, str):
+    if plan.rescale or plan.calibration or weights is None or isinstance(weights, str):
         return
     counted = (plan.scale * plan.core.coefficients(torch.tensor(plan.weights.default, dtype=torch.float64))).tolist()
     if max(map(abs, counted)) <= _STRONG and abs(sum(counted)) <= max(_STRONG, len(counted)):

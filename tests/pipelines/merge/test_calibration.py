@@ -169,11 +169,12 @@ class TestProperties:
         adapters, _, found = trio(5)
         assert worst(merged(adapters[2:], found[2:], rank=rank), updates(adapters[2])) < 1e-10
 
-    def test_weights_count_relative_to_each_other(self):
+    def test_weights_count_relative_to_each_other(self, caplog):
         adapters, _, found = trio(5)
         one, other = (merged(adapters, found, weights=w) for w in ([1, 2, 3], [10, 20, 30]))
         assert worst(one, other) < 1e-11
         assert worst(merged(adapters, found, weights="sum"), merged(adapters, found)) < 1e-11
+        assert "did you mean" not in caplog.text
 
     def test_a_scale_multiplies_the_whole(self):
         adapters, _, found = trio(5)
