@@ -38,7 +38,7 @@ def same(one, other):
 def test_the_loss_falls_on_inputs_that_were_not_seen(kind, manifold):
     build, shapes = MODELS[kind]
     result = learnt(build(), adapters(shapes), manifold=manifold, learning_rate=0.02, core_rate=0.01)
-    assert result.improved and sum(result.after) < 0.9 * sum(result.before)
+    assert result.improved and sum(result.after) < 0.95 * sum(result.before)
     assert not same(result.adapter, result.start)
 
 
