@@ -148,7 +148,7 @@ def _changed_parameters(model: Any, adapter: Adapter) -> Iterator[tuple[nn.Param
         suffix = key.rpartition(".")[2]
         if suffix == "diff_b" and names[key] in adapter.modules:
             continue
-        parameter = getattr(layers.get(names[key]), _CHANGES[suffix], None)
+        parameter = getattr(layers.get(names[key]), _CHANGES.get(suffix, ""), None)
         if parameter is None or parameter.numel() != delta.numel():
             raise LorafoldError(
                 "an additive tensor without a place in the model",

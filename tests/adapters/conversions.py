@@ -26,6 +26,7 @@ ANCHORS = {
     "lumina2": ("layers.0.attention.qkv",),
     "auraflow": ("single_layers.0.attn.w1q", "cond_seq_linear", "double_layers.0.modX.1"),
     "ltx": ("patchify_proj",),
+    "hunyuan": ("txt_in.input_embedder",),
 }
 POWERS = (1.0, 0.5, -2.0, 0.25, 0.0, 4.0)
 

@@ -83,7 +83,6 @@ KEYS = {
     "an endless shape": (entries(Entry("b.alpha", "F32", [1] * 10**5, bytes(4))), "b.alpha", "100000 axes"),
     "a name that writes to the terminal": (
         entries(Entry("\x1b[2J\x1b]0;x\x07\n", "F32", [], bytes(4))), "\x1b[2J\x1b]0;x\x07\n", "not a tensor that"),
-    "fp8": (entries(dtype="F8_E4M3", data=bytes(12)), UP, "float8"),
     "fp8 scales": (entries(dtype="F8_E8M0", data=bytes(12)), UP, "float8"),
     "fp4": (entries(dtype="F4", data=bytes(6)), UP, "float4"),
     "integers": (entries(dtype="I32"), UP, "int32"),

@@ -173,10 +173,9 @@ def check_holds(adapter: Adapter, format: str) -> None:
 
 def unknown_layer(adapter: Adapter, consequence: str) -> LorafoldError:
     """The refusal of an adapter with a name that is in no dictionary."""
-    naming, names = nearest(list(adapter.modules))
+    best, names = nearest(list(adapter.modules))
     matched = len(adapter.modules) - len(names)
-    title = ARCHITECTURES[naming.architecture]().title
-    guess = f"{title}, of which {matched} other layers are" if matched else "any architecture known by name"
+    guess = f"{titles(best)}, of which {matched} other layers are" if matched else "any architecture known by name"
     return LorafoldError(
         f"not a layer of {guess}, so it {consequence}",
         path=adapter.path,

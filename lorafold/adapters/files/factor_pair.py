@@ -15,6 +15,8 @@ from lorafold.adapters.files.tensor_file import TensorFile
 from lorafold.common.errors import LorafoldError
 
 _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+# Whose numbers bfloat16 holds exactly. Where they are scaled, the scales are tensors beside them.
+_FLOAT8 = frozenset({torch.float8_e4m3fn, torch.float8_e5m2})
 # Numbers in one tensor computed from those of a file, as many as a layer of 16384 x 16384 has: small factors can claim
 # products of any size.
 LARGEST = 2**28
@@ -23,9 +25,15 @@ _MOST_RANK = 1024
 _EXPORT_AGAIN = "The file is damaged or incomplete: download or export it again."
 
 
-def floating(file: TensorFile, key: str) -> Tensor:
-    """The tensor `key`, which must be a non-empty float16, bfloat16, float32 or float64 one."""
+def floating(file: TensorFile, key: str, *, float8: bool = True) -> Tensor:
+    """The tensor `key`, which must be a non-empty float16, bfloat16, float32 or float64 one.
+
+    Args:
+        float8: whether it may be one of 8 bits, which becomes bfloat16.
+    """
     tensor = file.tensors[key]
+    if float8 and tensor.dtype in _FLOAT8:
+        tensor = tensor.to(torch.bfloat16)
     if tensor.dtype not in _FLOATS:
         raise LorafoldError(
             f"dtype {tensor.dtype}, expected float16, bfloat16, float32 or float64",

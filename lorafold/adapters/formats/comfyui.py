@@ -39,7 +39,7 @@ def _tensors(adapter: Adapter) -> dict[str, Tensor]:
     for module in adapter.modules.values():
         _check_module(module)
     pairs = {key: tensor for module in adapter.modules.values() for key, tensor in unscaled_tensors(module)}
-    return pairs | dict(adapter.deltas)
+    return {**pairs, **adapter.deltas, **adapter.extras}
 
 
 def _check_module(module: Module) -> None:
@@ -71,9 +71,9 @@ def read(file: TensorFile) -> Adapter:
     Raises:
         LorafoldError: an unknown tensor, an incomplete module, or a bad shape, dtype or alpha.
     """
-    parts, deltas = sort_tensors(file, _split)
+    parts, deltas, extras = sort_tensors(file, _split)
     modules = {name: _module(file, name, keys) for name, keys in parts.items()}
-    return Adapter("comfyui", modules, deltas=deltas, metadata=file.metadata)
+    return Adapter("comfyui", modules, deltas=deltas, extras=extras, metadata=file.metadata)
 
 
 def _module(file: TensorFile, name: str, keys: Mapping[str, str]) -> Module:

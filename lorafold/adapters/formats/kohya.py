@@ -43,7 +43,7 @@ def _detect(keys: Collection[str]) -> bool:
 def _tensors(adapter: Adapter) -> dict[str, Tensor]:
     check_extras(adapter, _FILE)
     factors = {key: tensor for module in adapter.modules.values() for key, tensor in _parts(module)}
-    return factors | dict(adapter.deltas)
+    return {**factors, **adapter.deltas, **adapter.extras}
 
 
 def _parts(module: Module) -> Iterator[tuple[str, Tensor]]:
@@ -74,12 +74,12 @@ def read(file: TensorFile) -> Adapter:
     Raises:
         LorafoldError: an unknown tensor, an incomplete module, or a bad shape, dtype or alpha.
     """
-    parts, deltas = sort_tensors(file, _split)
+    parts, deltas, extras = sort_tensors(file, _split)
     for key in (f"{name}.diff" for name in parts if f"{name}.diff" in deltas):
         raise LorafoldError("a whole difference beside factors", path=file.path, key=key, remedy=_ONE_KIND)
     layers = {name: _layer(file, name, keys) for name, keys in parts.items()}
     modules, pending = sort_layers(layers)
-    return Adapter("kohya", modules, deltas=deltas, metadata=file.metadata, pending=pending)
+    return Adapter("kohya", modules, deltas=deltas, extras=extras, metadata=file.metadata, pending=pending)
 
 
 def _layer(file: TensorFile, name: str, keys: Mapping[str, str]) -> Module | Pending:

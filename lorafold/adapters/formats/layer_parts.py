@@ -5,45 +5,60 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.factor_pair import floating
-from lorafold.adapters.files.tensor_file import TensorFile, write_tensors
+from lorafold.adapters.files.tensor_file import TensorFile, storable, write_tensors
 from lorafold.adapters.files.webui_hashes import with_hashes
 from lorafold.adapters.formats.refusals import unsupported
 from lorafold.adapters.module import Module
 from lorafold.common.errors import LorafoldError
 
+# A textual inversion that lies in the same file.
+BUNDLED = "bundle_emb."
 # Differences of whole weights, biases and norms; every consumer adds them to the base, unscaled.
-DELTA = re.compile(r".+\.(?:diff|diff_b|w_norm|b_norm)")
+DELTA = re.compile(r".+\.(?:diff|diff_[bm]|w_norm|b_norm)")
 
 Split = Callable[[str], tuple[str, str] | None]  # key -> name of the module, part
 
 
-def sort_tensors(file: TensorFile, split: Split) -> tuple[dict[str, dict[str, str]], dict[str, Tensor]]:
-    """The keys of every module by part, and the additive tensors.
+class Sorted(NamedTuple):
+    """The tensors of a file by what they are."""
+
+    parts: dict[str, dict[str, str]]  # module -> part -> key
+    deltas: dict[str, Tensor]
+    extras: dict[str, Tensor]
+
+
+def sort_tensors(file: TensorFile, split: Split) -> Sorted:
+    """The keys of every module by part, the additive tensors, and embeddings that lie beside them.
 
     Raises:
-        LorafoldError: a tensor that is neither.
+        LorafoldError: a tensor that is none of these.
     """
     parts: dict[str, dict[str, str]] = {}
     deltas: dict[str, Tensor] = {}
-    for key in file.tensors:
+    extras: dict[str, Tensor] = {}
+    for key, tensor in file.tensors.items():
         if names := split(key):
             parts.setdefault(names[0], {})[names[1]] = key
         elif DELTA.fullmatch(key):
             deltas[key] = floating(file, key)
+        elif key.startswith(BUNDLED):
+            extras[key] = storable(file.path, key, tensor)
         else:
             raise unsupported(file.path, key)
-    return parts, deltas
+    return Sorted(parts, deltas, extras)
 
 
 def check_extras(adapter: Adapter, file: str) -> None:
     """Refuse what such a file has no place for; `file` says which, as in `a kohya file`."""
     for key in adapter.extras:
-        raise LorafoldError(f"{file} cannot hold whole weights", key=key, remedy="Save as PEFT.")
+        if not key.startswith(BUNDLED):
+            raise LorafoldError(f"{file} cannot hold whole weights", key=key, remedy="Save as PEFT.")
 
 
 def check_module(module: Module, file: str) -> None:

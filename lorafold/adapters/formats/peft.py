@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from lorafold.adapters.files.factor_pair import bias_vector, check_complete, fac
 from lorafold.adapters.files.locate import TENSORS_NAME
 from lorafold.adapters.files.tensor_file import TensorFile, storable, write_tensors
 from lorafold.adapters.formats.peft_config import CONFIG_NAME, Scaling, load_config, scaling
+from lorafold.adapters.formats.peft_experts import experts, stacked
 from lorafold.adapters.formats.peft_export import export_config
 from lorafold.adapters.formats.refusals import unsupported
 from lorafold.adapters.formats.registry import format
@@ -55,8 +56,9 @@ def _plain(key: str) -> str:
 def _tensors(adapter: Adapter) -> dict[str, Tensor]:
     for key in adapter.deltas:
         raise LorafoldError("a PEFT adapter cannot hold additive tensors", key=key, remedy="Save as kohya.")
-    biased = any(module.bias is not None for module in adapter.modules.values())
-    parts = (part for module in adapter.modules.values() for part in _parts(module, biased))
+    modules, _ = stacked(adapter.modules)
+    biased = any(module.bias is not None for module in modules.values())
+    parts = (part for module in modules.values() for part in _parts(module, biased))
     return dict(parts) | dict(adapter.extras)
 
 
@@ -115,9 +117,19 @@ def parse(file: TensorFile, config: Mapping[str, Any], config_path: Path) -> Ada
     parts, extras = _sort_keys(file)
     rule = scaling(config_path, config, file.tensors)
     dora = (_DORA,) if config.get("use_dora") else ()
-    layers = {name: _layer(file, name, keys, rule, dora) for name, keys in parts.items()}
+    layers = {
+        name: _layer(file, name, keys, rule, dora, bool(config.get("target_parameters")))
+        for name, keys in parts.items()
+    }
     modules, pending = sort_layers(layers)
+    modules = {single.name: single for module in modules.values() for single in _singles(module, rule)}
     return Adapter("peft", modules, extras=extras, metadata=file.metadata, config=config, pending=pending)
+
+
+def _singles(module: Module, rule: Scaling) -> Iterable[Module]:
+    """The module, or one for each of the experts that it stacks."""
+    rank, _ = rule.resolve(module.name)
+    return [module] if module.rank == rank else experts(module, rank)
 
 
 def _sort_keys(file: TensorFile) -> tuple[dict[str, dict[str, str]], dict[str, Tensor]]:
@@ -145,18 +157,18 @@ def _sort_keys(file: TensorFile) -> tuple[dict[str, dict[str, str]], dict[str, T
 
 
 def _layer(
-    file: TensorFile, name: str, keys: Mapping[str, str], rule: Scaling, further: Collection[str]
+    file: TensorFile, name: str, keys: Mapping[str, str], rule: Scaling, further: Collection[str], stacks: bool
 ) -> Module | Pending:
-    """A layer that must also have the `further` parts."""
+    """A layer that must also have the `further` parts; with `stacks`, its rank may be that of several experts."""
     if any(part.startswith(("lokr", "hada")) for part in keys):
         return Pending(product_layer(file, name, keys, rule.resolve(name)[1]), None, next(iter(keys.values())))
-    module = _module(file, name, keys, rule)
+    module = _module(file, name, keys, rule, stacks)
     check_complete(file, keys, further)
     magnitude = peft_magnitude(file, keys.get(_DORA), module.shape[0])
     return module if magnitude is None else Pending(module, magnitude, keys[_DORA])
 
 
-def _module(file: TensorFile, name: str, keys: Mapping[str, str], rule: Scaling) -> Module:
+def _module(file: TensorFile, name: str, keys: Mapping[str, str], rule: Scaling, stacks: bool) -> Module:
     embedding = _EMBEDDING_UP in keys or _EMBEDDING_DOWN in keys
     up_part, down_part = (_EMBEDDING_UP, _EMBEDDING_DOWN) if embedding else (_UP, _DOWN)
     check_complete(file, keys, (up_part, down_part))
@@ -165,7 +177,7 @@ def _module(file: TensorFile, name: str, keys: Mapping[str, str], rule: Scaling)
             raise unsupported(file.path, key)
     up, down = factor_pair(file, keys[up_part], keys[down_part])
     rank, scale = rule.resolve(name)
-    if down.shape[0] != rank:
+    if down.shape[0] != rank and (not stacks or down.shape[0] % rank):
         raise LorafoldError(
             f"rank {down.shape[0]}, but {CONFIG_NAME} says {rank}; PEFT would not load this",
             path=file.path,

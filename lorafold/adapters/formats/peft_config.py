@@ -34,7 +34,6 @@ _VARIANTS = (
     "kasa_config",
     "monteclora_config",
     "velora_config",
-    "target_parameters",
 )
 # Of LoHa and LoKr alone.
 _LYCORIS_FIELDS = (

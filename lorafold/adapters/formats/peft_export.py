@@ -9,7 +9,7 @@ from typing import Any
 
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.formats.peft_config import CHANGES_BASE
-from lorafold.adapters.module import Module
+from lorafold.adapters.formats.peft_experts import stacked
 from lorafold.common.errors import LorafoldError
 from lorafold.common.safe_regex import unusable
 
@@ -36,15 +36,14 @@ def export_config(adapter: Adapter) -> dict[str, Any]:
     Raises:
         LorafoldError: a module that PEFT cannot adapt with this configuration.
     """
-    modules = adapter.modules
-    ranks = {name: module.rank for name, module in modules.items()}
-    alphas = {name: _alpha(module) for name, module in modules.items()}
+    modules, ranks = stacked(adapter.modules)
+    alphas = {name: _alpha(module.scale, ranks[name]) for name, module in modules.items()}
     rank, alpha = Counter((ranks[name], alphas[name]) for name in modules).most_common(1)[0][0]
     _check_start(adapter.config, set(ranks.values()))
     return {
         **_DEFAULTS,
         **adapter.config,
-        **_targets(adapter.config, modules),
+        **_targets(adapter.config, [name for name in modules if name in adapter.modules]),
         "r": rank,
         "lora_alpha": alpha,
         "rank_pattern": {_anchored(name): value for name, value in ranks.items() if value != rank},
@@ -66,10 +65,10 @@ def _check_start(config: Mapping[str, Any], ranks: Collection[int]) -> None:
         )
 
 
-def _alpha(module: Module) -> float:
+def _alpha(scale: float, rank: int) -> float:
     """The alpha with alpha / r = scale; an integer where that is exact, as people write it."""
-    alpha = module.scale * module.rank
-    return round(alpha) if round(alpha) / module.rank == module.scale else alpha
+    alpha = scale * rank
+    return round(alpha) if round(alpha) / rank == scale else alpha
 
 
 def _anchored(name: str) -> str:

@@ -27,13 +27,14 @@ def namings(names: Collection[str]) -> list[Naming]:
     ]
 
 
-def nearest(names: Collection[str]) -> tuple[Naming, list[str]]:
-    """The naming that knows most of `names`, and the names that it does not know."""
+def nearest(names: Collection[str]) -> tuple[list[Naming], list[str]]:
+    """The namings that know most of `names`, and the names that the first of them does not know."""
     unknown = {
         naming: [name for name in names if name not in places(naming.architecture, naming.style)] for naming in _all()
     }
-    best = min(unknown, key=lambda naming: len(unknown[naming]))
-    return best, unknown[best]
+    fewest = min(map(len, unknown.values()))
+    best = [naming for naming, missing in unknown.items() if len(missing) == fewest]
+    return best, unknown[best[0]]
 
 
 def has_width(naming: Naming, shapes: Mapping[str, tuple[int, int]]) -> bool:

@@ -15,6 +15,7 @@ from lorafold.adapters.naming._flux import (
     flux2_entries,
     flux_entries,
 )
+from lorafold.adapters.naming._hunyuan import hunyuan_entries
 from lorafold.adapters.naming._lumina import LUMINA_PROPORTIONS, lumina_entries
 from lorafold.adapters.naming._sd3 import SD3_PROPORTIONS, sd3_entries
 from lorafold.adapters.naming._text import clip, t5
@@ -76,6 +77,13 @@ def _wan() -> Architecture:
     return Architecture("wan", ("Wan 2",), (denoiser("transformer", wan_entries()), second))
 
 
+def _hunyuan() -> Architecture:
+    """ComfyUI reads the published names too, beside its own, which are those of Flux."""
+    parts = (denoiser("transformer", hunyuan_entries()),)
+    widths = _widths(_QKV, 3072)
+    return Architecture("hunyuan", ("HunyuanVideo",), parts, widths=widths, proportions=FLUX_PROPORTIONS)
+
+
 def _ltx() -> Architecture:
     parts = (denoiser("transformer", ltx_entries()),)
     return Architecture("ltx", ("LTX-Video",), parts, widths=_widths(_TWICE, 2048, 4096))
@@ -129,6 +137,7 @@ ARCHITECTURES: dict[str, Callable[[], Architecture]] = {
         ("lumina2", _lumina),
         ("auraflow", _auraflow),
         ("ltx", _ltx),
+        ("hunyuan", _hunyuan),
         ("others", _others),
     )
 }

@@ -56,7 +56,7 @@ class BaseWeights:
         """
         name = self._find(module, transposed)
         file, key = self.tensors[name]
-        weight = floating(file, key).flatten(1)
+        weight = floating(file, key, float8=False).flatten(1)
         return weight.mT if transposed else weight
 
     def _find(self, module: Module, transposed: bool) -> str:

@@ -254,7 +254,7 @@ def test_models_that_share_names_are_told_apart(shapes: dict, target: str, renam
 @pytest.mark.parametrize(
     ("name", "shape", "titles"),
     [
-        ("transformer.single_transformer_blocks.0.attn.to_k", (3, 3), "Flux 1 or Chroma or AuraFlow"),
+        ("transformer.single_transformer_blocks.0.attn.to_k", (3, 3), "Flux 1 or Chroma or AuraFlow or HunyuanVideo"),
         ("transformer.transformer_blocks.0.attn2.to_q", (3, 3), "Stable Diffusion 3 or LTX-Video or PixArt"),
         ("transformer.transformer_blocks.0.attn.to_q", (3072, 3072), "Flux 1 or Flux 2 or Chroma or Qwen-Image"),
     ],

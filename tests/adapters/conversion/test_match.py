@@ -81,7 +81,7 @@ def test_equal_names_need_no_dictionary() -> None:
         (
             "lora_unet_blocks_0_ffn_0",
             "transformer.single_transformer_blocks.0.proj_out",
-            "1: transformer.single_transformer_blocks.0.proj_out: a layer of Flux 1 or Chroma, but 0 is for Wan 2",
+            "1: transformer.single_transformer_blocks.0.proj_out: a layer of Flux 1 or Chroma or HunyuanVideo, but 0 is for Wan 2",
         ),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from lorafold.adapters import Adapter, Module, load, save
+from lorafold.pipelines.merge.pipeline import merge
 from tests.adapters.samples import kohya_file, kohya_pair, normal, update
 
 
@@ -86,3 +87,22 @@ def test_alpha_carries_the_scale_so_that_factors_keep_their_bits(tmp_path: Path)
 def test_a_folder_with_one_file_is_fine(tmp_path: Path) -> None:
     kohya_file(tmp_path / "x.safetensors", kohya_pair())
     assert load(tmp_path).format == "kohya"
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_factors_of_eight_bits_are_read_exactly(tmp_path: Path, dtype: torch.dtype) -> None:
+    pair = {key: tensor.to(dtype) for key, tensor in kohya_pair().items()}
+    (module,) = load(kohya_file(tmp_path / "a.safetensors", pair)).modules.values()
+    assert module.up.dtype == module.down.dtype == torch.bfloat16
+    down, up = (pair[f"lora_unet_a.lora_{part}.weight"].double() for part in ("down", "up"))
+    assert torch.equal(update(module), up @ down)
+
+
+def test_modulations_add_up_and_a_bundled_embedding_is_carried(tmp_path: Path) -> None:
+    bundled = {"bundle_emb.word.string_to_param.*": normal(2, 4)}
+    modulation = {"lora_unet_a.diff_m": normal(1, 6, 4)}
+    one = kohya_file(tmp_path / "a.safetensors", kohya_pair() | bundled | modulation)
+    other = kohya_file(tmp_path / "b.safetensors", kohya_pair() | modulation)
+    merged = load(save(merge([one, other], weights=[0.5, 2.0]).adapter, tmp_path / "merged.safetensors"))
+    assert all(torch.equal(merged.extras[key], tensor) for key, tensor in bundled.items())
+    torch.testing.assert_close(merged.deltas["lora_unet_a.diff_m"], 2.5 * normal(1, 6, 4))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lorafold.adapters import Adapter, Module, load, save
 from lorafold.pipelines.merge.pipeline import merge
+from lorafold.pipelines.resize.pipeline import resize
 from tests.adapters.samples import normal, update
 
 peft = pytest.importorskip("peft")
@@ -95,3 +96,44 @@ def test_loha_and_lokr_folders_have_pefts_scale(tmp_path: Path, method: str, set
         layer = plain.base_model.model.get_submodule(name)
         got = layer.get_delta_weight("default").double()
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+class Experts(nn.Module):
+    """Three experts, whose weights are parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Parameter(torch.zeros(3, 5, 7))
+        self.down = nn.Parameter(torch.zeros(3, 7, 5))
+
+
+def with_experts() -> nn.Module:
+    return nn.ModuleDict({"experts": Experts(), "fc": nn.Linear(5, 7)})
+
+
+def test_experts_are_merged_each_by_itself(tmp_path: Path) -> None:
+    """Against PEFT's own updates of both parameters, and, resized to half the rank, against the best update of each expert."""
+    models = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        config = peft.LoraConfig(
+            r=2, lora_alpha=3 + seed, target_modules=["fc"], target_parameters=["experts.up", "experts.down"],
+            init_lora_weights=False,
+        )  # fmt: skip
+        models.append(peft.get_peft_model(with_experts(), config))
+        models[seed].save_pretrained(tmp_path / str(seed))
+    expected = [0.7 * one + 0.3 * other for one, other in zip(*map(deltas, models), strict=True)]
+    merged = merge([tmp_path / "0", tmp_path / "1"], weights=[0.7, 0.3], core="sum", rank="max").adapter
+    for rank, adapter in ((4, merged), (2, resize(merged, rank=2).adapter)):
+        path = save(adapter, tmp_path / f"merged-{rank}")
+        loaded = peft.PeftModel.from_pretrained(with_experts(), str(path))
+        for got, want in zip(deltas(loaded), expected, strict=True):
+            u, s, v = torch.linalg.svd(want.double(), full_matrices=False)
+            best = u[:, :, :rank] * s[:, None, :rank] @ v[:, :rank]
+            torch.testing.assert_close(got.double(), best, rtol=1e-4, atol=1e-5)
+
+
+def deltas(model: nn.Module) -> list[Tensor]:
+    """Updates of every parameter of the experts, from the outer wrapper inwards."""
+    outer = model.base_model.model["experts"]
+    return [wrapper.get_delta_weight("default") for wrapper in (outer, outer.base_layer)]

@@ -42,6 +42,7 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "zimage": lambda: diffusers.ZImageTransformer2DModel(),
     "lumina2": lambda: diffusers.Lumina2Transformer2DModel(),
     "auraflow": lambda: diffusers.AuraFlowTransformer2DModel(),
+    "hunyuan": lambda: diffusers.HunyuanVideoTransformer3DModel(),
     "ltx": lambda: diffusers.LTXVideoTransformer3DModel(num_layers=48),
 }
 # Layers in the dictionaries that only some models of the family have.
@@ -127,6 +128,7 @@ def converted(architecture: str, weights: dict[str, Tensor]) -> dict[str, Tensor
         "zimage": code.convert_z_image_transformer_checkpoint_to_diffusers,
         "lumina2": code.convert_lumina2_to_diffusers,
         "auraflow": code.convert_auraflow_transformer_checkpoint_to_diffusers,
+        "hunyuan": code.convert_hunyuan_video_transformer_to_diffusers,
         "ltx": code.convert_ltx_transformer_checkpoint_to_diffusers,
         "flux": code.convert_flux_transformer_checkpoint_to_diffusers,
         "sd3": code.convert_sd3_transformer_checkpoint_to_diffusers,
@@ -148,6 +150,7 @@ def converted(architecture: str, weights: dict[str, Tensor]) -> dict[str, Tensor
         ("zimage", 1),
         ("lumina2", 768),
         ("auraflow", 1),
+        ("hunyuan", 3072),
         ("ltx", 1),
     ],
     ids=str,

@@ -62,7 +62,14 @@ def test_names_tell_the_architecture() -> None:
         return {naming.architecture for naming in namings(names)}
 
     assert architectures("lora_unet_input_blocks_4_1_proj_in", "lora_te2_text_projection") == {"sdxl"}
-    assert architectures("transformer.transformer_blocks.0.attn.to_q") == {"flux", "sd3", "flux2", "chroma", "qwen"}
+    assert architectures("transformer.transformer_blocks.0.attn.to_q") == {
+        "flux",
+        "sd3",
+        "flux2",
+        "chroma",
+        "qwen",
+        "hunyuan",
+    }
     assert architectures("transformer.transformer_blocks.38.attn.to_q") == {"qwen"}
     assert architectures("transformer.transformer_blocks.0.attn2.to_q") == {"sd3", "ltx", "others"}
     assert architectures("diffusion_model.layers.0.attention.qkv") == {"zimage", "lumina2"}
@@ -95,5 +102,7 @@ def test_proportions_tell_models_of_any_width_apart(name: str, style: str, shape
 
 
 def test_the_nearest_naming_and_what_it_lacks() -> None:
-    naming, unknown = nearest(["lora_unet_blocks_0_ffn_0", "lora_unet_blocks_40_ffn_0"])
+    (naming,), unknown = nearest(["lora_unet_blocks_0_ffn_0", "lora_unet_blocks_40_ffn_0"])
     assert (naming.architecture, unknown) == ("wan", ["lora_unet_blocks_40_ffn_0"])
+    namings_of_some, _ = nearest(["transformer.single_transformer_blocks.0.proj_mlp", "transformer.x"])
+    assert [naming.architecture for naming in namings_of_some] == ["flux", "chroma", "hunyuan"]
