@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import hydra
 import pytest
 
 import lorafold
@@ -171,6 +172,17 @@ def test_help_is_answered_without_torch(arguments, words, tmp_path):
     assert all(word in process.stdout for word in words)
     assert max(map(len, process.stdout.splitlines())) <= 80
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+def test_a_sweeps_flag_may_stand_anywhere(flag, monkeypatch):
+    """Hydra takes no settings on both sides of a flag."""
+    asked = []
+    monkeypatch.setattr(hydra, "main", lambda **_: lambda task: lambda: asked.append(sys.argv))
+    monkeypatch.setattr(sys, "argv", ["lorafold", "merge", "rank=2,3", flag, "seed=1"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    main()
+    assert asked == [["lorafold merge", flag, "rank=2,3", "seed=1"]]
 
 
 @pytest.mark.parametrize("argument", ["--version", "-V"])

@@ -121,6 +121,17 @@ def test_shards_are_those_of_the_index(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_indexes_the_first_by_name_counts(tmp_path: Path, monkeypatch, order: int) -> None:
+    """In whatever order the disk lists them."""
+    write(tmp_path, {"m-1.safetensors": {"x.a.weight": WEIGHT}, "m-2.safetensors": {"x.a.weight": OTHER}})
+    for name, shard in (("a", "m-1.safetensors"), ("b", "m-2.safetensors")):
+        (tmp_path / f"{name}.safetensors.index.json").write_text(json.dumps({"weight_map": {"x.a.weight": shard}}))
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: sorted(glob(folder, pattern))[::order])
+    assert torch.equal(open_base(tmp_path).matrix(layer("x.a"), False), WEIGHT)
+
+
 def test_kernels_are_flattened_and_stored_transposes_turned(tmp_path: Path) -> None:
     kernel = normal(4, 3, 2, 2)
     base = open_base(write(tmp_path, {"a.safetensors": {"x.c.weight": kernel, "x.t.weight": WEIGHT}}))

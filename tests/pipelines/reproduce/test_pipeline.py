@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 import lorafold
+from lorafold.pipelines.reproduce.agreement import Agreement
+from lorafold.pipelines.reproduce.pipeline import ReproduceResult
 from tests.commands.reproduce.test_run import edit_adapter
 from tests.commands.reproduce.test_run import record as record
 from tests.demo_pair import FEW
@@ -33,6 +36,14 @@ def test_a_repetition_is_identical_and_the_run_stays_as_it_is(record):
     assert [module["name"] for module in metrics["modules"]] == list(result.again.adapter.modules)
     then = json.loads((record / "metrics.json").read_text("utf-8"))
     assert result.again.metrics()["modules"] == then["modules"]
+
+
+def test_the_largest_deviations_are_those_of_the_result():
+    modules = (Agreement("a", False, 1e-9, 1e-3), Agreement("b", False, 1e-8, 1e-4))
+    result = ReproduceResult(None, modules, 1e-3)
+    assert (result.angle, result.difference, result.verdict) == (1e-8, 1e-3, "equal")
+    assert replace(result, tolerance=1e-4).verdict == "different"
+    assert repr(result) == "ReproduceResult(equal, 2 modules, angle 1.0e-08 rad, difference 1.0e-03)"
 
 
 @pytest.mark.parametrize(("tolerance", "verdict"), [(1e-3, "equal"), (1e-6, "different")])
