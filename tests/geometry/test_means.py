@@ -129,6 +129,14 @@ def test_elements_of_a_batch_stop_on_their_own(haar, tangent, projector_gap):
     assert projector_gap(together.point, torch.stack([mean.point for mean in alone])) < 1e-14
 
 
+def test_near_subspaces_take_few_steps(haar, tangent):
+    """A whole step leaves what the curvature makes of it: here some hundredth of the way."""
+    x = haar(12, 3)
+    frames = [expmap(x, tangent(x, 0.2)) for _ in range(3)]
+    mean = karcher_mean(frames)
+    assert bool(mean.converged) and int(mean.iterations) <= 8
+
+
 def test_a_run_that_did_not_converge_says_so(haar):
     mean = karcher_mean([haar(20, 3) for _ in range(3)], max_iterations=1)
     assert not bool(mean.converged)
