@@ -118,7 +118,10 @@ def _tried(copy: Copy, cases: Map, mutant: Mutant, most: int, seconds: float) ->
     log = copy.home / "mutant.log"
     with copy.changed(mutant.file, mutant.apply(original)):
         status = forked(partial(pytest_in, copy, ["-x", *tests]), limit, log)
-    failed = re.findall(r"^(?:FAILED|ERROR) (.*)", log.read_text(errors="replace"), re.MULTILINE)
+    said = log.read_text(errors="replace")
+    failed = re.findall(r"^(?:FAILED|ERROR) (.*)", said, re.MULTILINE)
+    if "ERROR: not found: " in said and not failed:
+        raise SystemExit(f"the map names tests that are gone, see {log}: run --map once more")
     answer = "survived" if status == 0 else "killed"
     return {**entry, "answer": answer, "status": status, "by": failed[:1], "seconds": perf_counter() - begun}
 
