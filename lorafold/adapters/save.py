@@ -13,6 +13,7 @@ from lorafold.adapters.files.atomic import staged
 from lorafold.adapters.files.finite import check_tensors
 from lorafold.adapters.files.locate import TENSORS_NAME
 from lorafold.adapters.formats.registry import FORMATS, Format
+from lorafold.adapters.readers import warn_of_readers
 from lorafold.common.errors import LorafoldError
 from lorafold.common.homes import with_home
 
@@ -60,6 +61,7 @@ def save(adapter: Adapter | Result, path: str | Path, *, forbid: Collection[str 
             path=target,
             remedy="Check free space and permissions; Windows replaces no file whose tensors are still in use.",
         ) from error
+    warn_of_readers(adapter, target)
     return target
 
 

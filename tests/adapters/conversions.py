@@ -16,7 +16,7 @@ from tests.adapters.samples import normal, update
 ANCHORS = {
     "sd": ("input_blocks.1.1.proj_in",),
     "sdxl": ("label_emb.0.0",),
-    "flux": ("vector_in.in_layer", "guidance_in.in_layer"),
+    "flux": ("vector_in.in_layer", "img_in"),
     "sd3": ("x_embedder.proj", "y_embedder.mlp.0"),
     "wan": ("blocks.0.self_attn.q",),
     "flux2": ("single_stream_modulation.lin",),

@@ -94,6 +94,13 @@ ROWS = [
     ),
     _kohya("kohya, DoRA", "`.dora_scale`", _PAIR | {"dora_scale": (6, 1)}, PLAIN, base={"a.weight": (6, 5)}),
     _kohya("biases and norms beside factors", "`.diff_b`, `.w_norm`, `.b_norm`", _PAIR | {"diff_b": (6,)}),
+    _kohya("Wan's modulations", "`.diff_m`", _PAIR | {"diff_m": (1, 6, 4)}),
+    Row(
+        "textual inversion beside LoRA",
+        "`bundle_emb.NAME.string_to_param.*`",
+        {f"lora_unet_a.{k}": s for k, s in _PAIR.items()} | {"bundle_emb.word.string_to_param.*": (2, 4)},
+        "kohya",
+    ),
     _kohya("whole differences", "`.diff`", {"diff": (6, 5)}, PLAIN),
     Row(
         "OneTrainer",
@@ -198,6 +205,39 @@ ROWS = [
         {"use_dora": True},
         base={"a.q_proj.weight": (6, 5)},
     ),
+    _peft(
+        "PEFT, LoHa and LoKr",
+        "`...lokr_w1`, `...hada_w1_a`",
+        {f"{PEFT}.{part}": size for part, size in (("lokr_w1", (3, 5)), ("lokr_w2", (2, 1)))},
+        PLAIN,
+        peft_type="LOKR",
+        alpha=4,
+        r=2,
+    ),
+    _peft(
+        "PEFT, experts as parameters",
+        "`target_parameters`",
+        {"lora_A.weight": (6, 5), "lora_B.weight": (4, 6)},
+        target_parameters=["experts.w"],
+    ),
+    Row(
+        "layers without anything in front",
+        "`blocks.0.self_attn.q.lora_A.weight`",
+        {"blocks.0.self_attn.q.lora_A.weight": (2, 5), "blocks.0.self_attn.q.lora_B.weight": (6, 2)},
+        "comfyui",
+    ),
+    _refused(
+        "control LoRA of Flux",
+        "`.norm.key_norm.scale`",
+        "control LoRA",
+        {"double_blocks.0.img_attn.proj.lora_A.weight": (2, 5), "double_blocks.0.img_attn.norm.key_norm.scale": (4,)},
+    ),
+    _refused(
+        "XLabs' Flux LoRA",
+        "`.processor.qkv_lora1.down.weight`",
+        "XLabs",
+        {"double_blocks.0.processor.qkv_lora1.down.weight": (2, 5)},
+    ),
     _refused(
         "DoRA in diffusers files",
         "`...lora_magnitude_vector`",
@@ -221,16 +261,9 @@ ROWS = [
     _refused("sparse biases", "`.bias_values`", "sparse bias", {"lora_unet_a.bias_values": (3,)}),
     _refused(
         "other PEFT methods",
-        "`peft_type` not LORA",
+        "`peft_type` not LORA, LOHA, LOKR",
         "expected 'LORA'",
         {f"{PEFT}.lora_A.weight": (2, 5)},
         config={"peft_type": "IA3"},
-    ),
-    _refused(
-        "PEFT, experts as parameters",
-        "`target_parameters`",
-        "target_parameters",
-        {f"{PEFT}.lora_A.weight": (2, 5)},
-        config={"target_parameters": ["experts.w"]},
     ),
 ]

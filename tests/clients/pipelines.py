@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -148,7 +150,80 @@ def _wan() -> Any:
     )
 
 
-_PIPELINES: dict[str, Callable[[], Any]] = {"sd": _sd, "sdxl": _sdxl, "flux": _flux, "sd3": _sd3, "wan": _wan}
+_BLOCKS = {"attention_head_dim": 8, "num_attention_heads": 2, "num_layers": 2}
+_TEXT = {"joint_attention_dim": 12}
+# Pipelines, transformers and their sizes, where the transformer alone takes a LoRA.
+_TRANSFORMERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "flux2": (
+        "Flux2Pipeline",
+        "Flux2Transformer2DModel",
+        _BLOCKS | _TEXT | {"in_channels": 4, "num_single_layers": 2, "timestep_guidance_channels": 8}
+        | {"axes_dims_rope": (2, 2, 2, 2)},
+    ),
+    "chroma": (
+        "ChromaPipeline",
+        "ChromaTransformer2DModel",
+        _BLOCKS | _TEXT | {"in_channels": 4, "num_single_layers": 2, "axes_dims_rope": (2, 2, 4)}
+        | {"approximator_num_channels": 8, "approximator_hidden_dim": 8, "approximator_layers": 2},
+    ),
+    "qwen": (
+        "QwenImagePipeline",
+        "QwenImageTransformer2DModel",
+        _BLOCKS | _TEXT | {"in_channels": 4, "out_channels": 4, "axes_dims_rope": (2, 2, 4)},
+    ),
+    "zimage": (
+        "ZImagePipeline",
+        "ZImageTransformer2DModel",
+        {"in_channels": 4, "dim": 16, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2}
+        | {"cap_feat_dim": 12, "axes_dims": [2, 2, 4], "axes_lens": [8, 8, 8]},
+    ),
+    "lumina2": (
+        "Lumina2Pipeline",
+        "Lumina2Transformer2DModel",
+        {"sample_size": 4, "in_channels": 4, "hidden_size": 24, "num_layers": 2, "num_refiner_layers": 1}
+        | {"num_attention_heads": 3, "num_kv_heads": 1, "cap_feat_dim": 12, "multiple_of": 8}
+        | {"axes_dim_rope": (2, 2, 4), "axes_lens": (8, 8, 8)},
+    ),
+    "auraflow": (
+        "AuraFlowPipeline",
+        "AuraFlowTransformer2DModel",
+        _TEXT | {"sample_size": 4, "in_channels": 4, "out_channels": 4, "attention_head_dim": 8}
+        | {"num_attention_heads": 2}
+        | {"num_mmdit_layers": 2, "num_single_dit_layers": 2, "caption_projection_dim": 16, "pos_embed_max_size": 16},
+    ),
+    "ltx": (
+        "LTXPipeline",
+        "LTXVideoTransformer3DModel",
+        _BLOCKS | {"in_channels": 4, "out_channels": 4, "cross_attention_dim": 16, "caption_channels": 12},
+    ),
+    "hunyuan": (
+        "HunyuanVideoPipeline",
+        "HunyuanVideoTransformer3DModel",
+        _BLOCKS | {"in_channels": 4, "out_channels": 4, "num_single_layers": 2, "num_refiner_layers": 1}
+        | {"text_embed_dim": 12, "pooled_projection_dim": 8, "rope_axes_dim": (2, 2, 4)},
+    ),
+}  # fmt: skip
+
+
+def _of_transformer(pipe: str, model: str, sizes: dict[str, Any]) -> Any:
+    """A pipeline with nothing but a transformer."""
+    kind = getattr(diffusers, pipe)
+    needed = [name for name, p in inspect.signature(kind).parameters.items() if p.default is inspect.Parameter.empty]
+    parts = {
+        "scheduler": diffusers.FlowMatchEulerDiscreteScheduler(),
+        "transformer": getattr(diffusers, model)(**sizes),
+    }
+    return kind(**(dict.fromkeys(needed) | parts))
+
+
+_PIPELINES: dict[str, Callable[[], Any]] = {
+    "sd": _sd,
+    "sdxl": _sdxl,
+    "flux": _flux,
+    "sd3": _sd3,
+    "wan": _wan,
+    **{name: partial(_of_transformer, *parts) for name, parts in _TRANSFORMERS.items()},
+}
 
 
 def pipeline(architecture: str) -> Any:

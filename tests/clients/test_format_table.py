@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,22 @@ from safetensors.torch import load_file, save_file
 
 import lorafold
 from lorafold.adapters import FORMATS, Adapter
+from lorafold.adapters.naming import ARCHITECTURES, name_of, places
 from lorafold.common.errors import LorafoldError
 from tests.adapters.samples import peft_folder, update
 from tests.builders import one_thread as one_thread
 from tests.clients.format_rows import PLAIN, ROWS, SAME, Row
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
-NAMED = {"sd": "SD 1.5", "sdxl": "SDXL", "flux": "Flux", "sd3": "SD3", "wan": "Wan"}
+NAMED = {
+    "sd": "SD 1.5",
+    "sdxl": "SDXL",
+    "flux": "Flux",
+    "sd3": "SD3",
+    "wan": "Wan",
+    **{name: ARCHITECTURES[name]().title for name in ("flux2", "chroma", "qwen", "zimage", "lumina2", "auraflow")},
+    **{name: ARCHITECTURES[name]().title for name in ("ltx", "hunyuan")},
+}
 KINDS = {"bert": "BERT", "llama": "Llama", "conv": "ResNet"}
 READ = [row for row in ROWS if row.form is not None]
 
@@ -94,6 +104,20 @@ def clients() -> str:
     return table(["merged file", "loaded and compared in"], rows)
 
 
+def models() -> str:
+    """What one layer of every model, a projection of attention, is called by the trainers."""
+    rows = []
+    for architecture in (build() for name, build in ARCHITECTURES.items() if name != "others"):
+        ours = places(architecture.name, "diffusers")
+        place = next(place for name, place in ours.items() if re.search(r"(attn1?|attention)\.to_q$", name))
+        names = [
+            name_of(architecture.name, style, place if style.endswith("diffusers") else replace(place, part=None))
+            for style in (architecture.kohya, architecture.comfyui, "diffusers")
+        ]
+        rows.append([architecture.title, *(f"`{name}`" for name in names)])
+    return table(["model", "kohya, musubi-tuner", "ComfyUI, ai-toolkit", "diffusers, SimpleTuner"], rows)
+
+
 def _grouped(models: Iterable[str]) -> list[str]:
     """The client is named once."""
     shown, last = [], ""
@@ -104,7 +128,7 @@ def _grouped(models: Iterable[str]) -> list[str]:
     return shown
 
 
-@pytest.mark.parametrize("make", [layouts, clients], ids=["layouts", "clients"])
+@pytest.mark.parametrize("make", [layouts, models, clients], ids=["layouts", "models", "clients"])
 def test_the_page_holds_the_table(make) -> None:
     if make is clients:
         pytest.importorskip("diffusers")

@@ -31,6 +31,8 @@ UNREAD = {
     ("wan", "comfyui"): ("patch_embedding",),
 }
 
+TRANSFORMERS = ("flux2", "chroma", "qwen", "zimage", "lumina2", "auraflow", "ltx", "hunyuan")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -76,6 +78,8 @@ CASES = [
     Case("wan", ("kohya", "diffusers"), rank=4),
     Case("wan", ("diffusers", "comfyui"), dtype=torch.float16),
     Case("wan", ("comfyui", "kohya")),
+    *(Case(name, ("diffusers", "kohya"), dtype=torch.float16) for name in TRANSFORMERS),
+    *(Case(name, ("comfyui", "kohya"), converted="diffusers") for name in TRANSFORMERS),
 ]
 
 
@@ -88,7 +92,7 @@ def test_a_merged_file_loads_and_adds_every_update(case: Case, tmp_path: Path) -
     path = lorafold.save(convert(merged, case.converted or case.forms[0]), tmp_path / "merged.safetensors")
     with complaints() as messages:
         pipe.load_lora_weights(str(tmp_path), weight_name=path.name)
-    assert messages == []
+    assert [message for message in messages if "associated to NoneType" not in message] == []  # a text encoder left out
     assert kinds(path) == {case.dtype}
     rtol = 4e-3 if case.dtype == torch.float16 else 1e-5
     check_outputs(layers(pipe), summed(inputs, WEIGHTS, case.architecture), rtol)

@@ -16,6 +16,7 @@ from lorafold.adapters.naming import (
     ARCHITECTURES,
     Naming,
     has_proportions,
+    has_whole_depth,
     has_width,
     namings,
     nearest,
@@ -62,10 +63,10 @@ def convert(adapter: Adapter, format: str) -> Adapter:
 def _unwrapped(adapter: Adapter) -> Adapter | None:
     """The adapter under names that a dictionary knows, if only wrappers or a last underscore keep it from that."""
     paths = {name: wrapped(name)[1].rstrip("_") for name in adapter.modules}
-    names = {name: path if "." in path else f"lora_unet_{path}" for name, path in paths.items()}
-    if list(names) == list(names.values()) or not namings(list(names.values())):
-        return None
-    return under_names(adapter, lambda name: names.get(name, name))
+    for names in (paths, {name: f"lora_unet_{path.replace('.', '_')}" for name, path in paths.items()}):
+        if list(names) != list(names.values()) and namings(list(names.values())):
+            return under_names(adapter, lambda name, names=names: names.get(name, name))  # type: ignore[misc]
+    return None
 
 
 def usual_style(style: str, naming: Naming) -> str:
@@ -91,7 +92,7 @@ def choose(adapter: Adapter, candidates: Sequence[Choice]) -> Choice:
 
 
 def plausible(adapter: Adapter, candidates: Sequence[Naming]) -> list[Naming]:
-    """Those of the namings that fit all names which are for the base model that metadata, shapes and widths say.
+    """Those of the namings that fit all names which are for the base model that metadata, shapes and blocks say.
 
     Raises:
         LorafoldError: metadata or shapes contradict all of them.
@@ -104,7 +105,8 @@ def plausible(adapter: Adapter, candidates: Sequence[Naming]) -> list[Naming]:
     remaining = [naming for naming in remaining if has_proportions(naming, shapes)]
     if candidates and not remaining:
         raise _contradicted(adapter, candidates, stated)
-    return [naming for naming in remaining if has_width(naming, shapes)] or remaining
+    remaining = [naming for naming in remaining if has_width(naming, shapes)] or remaining
+    return [naming for naming in remaining if has_whole_depth(naming, shapes)] or remaining
 
 
 def _contradicted(adapter: Adapter, candidates: Sequence[Naming], stated: BaseModel | None) -> LorafoldError:

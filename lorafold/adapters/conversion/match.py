@@ -89,6 +89,7 @@ def _no_counterpart(other: Adapter, first: Adapter, mine: Sequence[Naming], thei
     """What keeps the two apart: a layer of either that is in no dictionary, or two architectures."""
     for adapter, fitting in ((other, theirs), (first, mine)):
         if not fitting:
+            plausible(adapter, namings(adapter.modules))  # raises where something contradicts the names
             return unknown_layer(adapter, f"cannot be matched between {first.format} and {other.format} files")
     return LorafoldError(
         f"a layer of {titles(theirs)}, but {first.path} is for {titles(mine)}",

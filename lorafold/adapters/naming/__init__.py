@@ -12,6 +12,7 @@ from lorafold.adapters.naming._architecture import Component as Component
 from lorafold.adapters.naming._architecture import Entry as Entry
 from lorafold.adapters.naming._identify import Naming as Naming
 from lorafold.adapters.naming._identify import has_proportions as has_proportions
+from lorafold.adapters.naming._identify import has_whole_depth as has_whole_depth
 from lorafold.adapters.naming._identify import has_width as has_width
 from lorafold.adapters.naming._identify import namings as namings
 from lorafold.adapters.naming._identify import nearest as nearest
@@ -34,6 +35,7 @@ __all__ = [
     "Style",
     "canonical",
     "has_proportions",
+    "has_whole_depth",
     "has_width",
     "name_of",
     "namings",

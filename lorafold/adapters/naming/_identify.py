@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from lorafold.adapters.naming._known import ARCHITECTURES
-from lorafold.adapters.naming._styles import STYLES, places
+from lorafold.adapters.naming._styles import STYLES, Place, places
+
+# Of a transformer; text encoders have one depth for all.
+_BLOCK = re.compile(r"(\w*blocks|layers)\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,27 @@ def has_proportions(naming: Naming, shapes: Mapping[str, tuple[int, int]]) -> bo
         for end, ratio in known.items()
         if table[name].entry.original.endswith(end) and (table[name].part is None or len(table[name].entry.shares) == 1)
     )
+
+
+def has_whole_depth(naming: Naming, names: Iterable[str]) -> bool:
+    """Whether the last of the architecture's blocks is among the names: few adapters stop at one before."""
+    present, last = _depths(places(naming.architecture, naming.style), names), _last_blocks(naming)
+    return any(last.get(stack, 0) == number > 0 for stack, number in present.items())
+
+
+@cache
+def _last_blocks(naming: Naming) -> Mapping[str, int]:
+    table = places(naming.architecture, naming.style)
+    return _depths(table, table)
+
+
+def _depths(table: Mapping[str, Place], names: Iterable[str]) -> dict[str, int]:
+    """The highest number of a block, by what is in front of it."""
+    found: dict[str, int] = {}
+    for name in names:
+        if match := _BLOCK.match(table[name].entry.diffusers[0]):
+            found[match[1]] = max(found.get(match[1], 0), int(match[2]))
+    return found
 
 
 def _begins(name: str, naming: Naming) -> bool:

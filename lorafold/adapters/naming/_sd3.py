@@ -34,7 +34,7 @@ _FUSED = {
     "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v"),
     "context_block.attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
 }
-SD3_PROPORTIONS = {"mlp.fc1": (4, 1), "mlp.fc2": (1, 4)}
+SD3_PROPORTIONS = {"block.mlp.fc1": (4, 1), "block.mlp.fc2": (1, 4)}
 
 
 def sd3_entries() -> tuple[Entry, ...]:

@@ -168,15 +168,14 @@ def test_additive_tensors_follow_their_layer() -> None:
     ("name", "target", "key"),
     [
         ("lora_transformer_single_transformer_blocks_0_proj_out", "kohya", "lora_unet_single_blocks_0_linear2"),
-        ("lora_unet_double_blocks_0_img_attn_qkv", "comfyui", "diffusion_model.double_blocks.0.img_attn.qkv"),
+        ("lora_unet_double_blocks_0_img_mod_lin", "comfyui", "diffusion_model.double_blocks.0.img_mod.lin"),
         ("lora_transformer_single_transformer_blocks_0_attn_to_q", "kohya", None),  # part of a fused layer
         ("lora_transformer_norm_out_linear", "kohya", None),  # whose rows stand in another order
     ],
 )
 def test_additive_tensors_are_renamed_where_their_rows_stay(name: str, target: str, key: str | None) -> None:
-    modules = (
-        one(name, "kohya").modules | one("lora_transformer_time_text_embed_guidance_embedder_linear_1", "kohya").modules
-    )
+    telling = ("lora_transformer_time_text_embed_text_embedder_linear_1", "lora_transformer_x_embedder")  # Flux 1
+    modules = {key: module for layer in (name, *telling) for key, module in one(layer, "kohya").modules.items()}
     adapter = Adapter("kohya", one(name, "kohya").modules if key else modules, deltas={f"{name}.diff_b": normal(6)})
     if key is None:
         with pytest.raises(LorafoldError, match=rf"{name}\.diff_b: no counterpart in the names of {target}"):
@@ -281,8 +280,12 @@ def test_metadata_of_another_model_are_not_overruled() -> None:
         convert(adapter, "diffusers")
 
 
-def test_wrappers_do_not_hide_a_known_model() -> None:
-    adapter = convert(one("model.diffusion_model.blocks.0.self_attn.q", "comfyui"), "diffusers")
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("model.diffusion_model.blocks.0.self_attn.q", "comfyui"), ("lora_unet_blocks_0.self_attn.q", "kohya")],
+)
+def test_wrappers_do_not_hide_a_known_model(name: str, form: str) -> None:
+    adapter = convert(one(name, form), "diffusers")
     assert list(adapter.modules) == ["transformer.blocks.0.attn1.to_q"]
 
 

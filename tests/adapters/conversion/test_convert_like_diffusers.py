@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lorafold.adapters import Adapter, Module, load, save
-from lorafold.adapters.conversion.convert import convert
-from lorafold.adapters.naming import ARCHITECTURES, places
+from lorafold.adapters.conversion.convert import in_format, usual_style
+from lorafold.adapters.naming import ARCHITECTURES, Naming, places
 from tests.adapters.samples import normal, update
 
 pytest.importorskip("diffusers")
@@ -71,7 +71,9 @@ def test_diffusers_reads_the_same(
     scaled = architecture in ("flux", "wan")  # else alphas stand apart, and are not compared
     save_file({key: tensor.contiguous().clone() for key, tensor in theirs.items()}, tmp_path / "b.safetensors")
     expected = load(tmp_path / "b.safetensors").modules
-    mine = convert(adapter, "diffusers").modules
+    mine = in_format(
+        adapter, Naming(architecture, usual_style(form, Naming(architecture, ""))), "diffusers", "diffusers"
+    ).modules
     assert mine.keys() == expected.keys()
     for name, module in mine.items():
         delta, factor = update(module), 1.0 if scaled else module.scale

@@ -112,7 +112,7 @@ def with_experts() -> nn.Module:
 
 
 def test_experts_are_merged_each_by_itself(tmp_path: Path) -> None:
-    """Against PEFT's own updates of both parameters, and, resized to half the rank, against the best update of each expert."""
+    """Against PEFT's own updates of both parameters and, at half the rank, the best update of each expert."""
     models = []
     for seed in (0, 1):
         torch.manual_seed(seed)

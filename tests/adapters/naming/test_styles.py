@@ -10,6 +10,7 @@ from lorafold.adapters.naming import (
     Naming,
     canonical,
     has_proportions,
+    has_whole_depth,
     has_width,
     name_of,
     namings,
@@ -85,6 +86,15 @@ def test_widths_tell_what_names_leave_open() -> None:
         for n in (1536, 6144, 7)
     }
     assert known == {1536: {"sd3"}, 6144: {"flux2"}, 7: set()}
+
+
+def test_the_last_block_tells_models_of_one_width_apart() -> None:
+    def architectures(*numbers: int) -> set[str]:
+        names = [f"transformer.transformer_blocks.{i}.attn.to_q" for i in numbers]
+        return {naming.architecture for naming in namings(names) if has_whole_depth(naming, names)}
+
+    assert architectures(0, 18) == {"flux", "chroma"} and architectures(19) == {"hunyuan"}
+    assert architectures(59) == {"qwen"} and architectures(0, 1) == set()
 
 
 @pytest.mark.parametrize(
