@@ -72,11 +72,12 @@ IN_CI = (  # on a fresh machine, by .ci/run
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, warm):
     """For each document a folder of its own: two adapters, one in two formats, and a run."""
-    return cache(lambda document: filled(tmp_path_factory, warm))
+    return cache(lambda document: filled(tmp_path_factory.mktemp("here"), warm, document))
 
 
-def filled(tmp_path_factory, warm) -> Path:
-    place = tmp_path_factory.mktemp("here")
+def filled(place: Path, warm, document: str) -> Path:
+    if any("base=MODEL" in block.text for block in BLOCKS if block.document == document):
+        add_model(place)
     for seed, name in enumerate("ab", 1):
         save(random_adapter("kohya", SHAPES, 4, seed=seed), place / f"{name}.safetensors")
     peft = ("convert", "adapters=b.safetensors", "format=peft", "output=peft_folder")
@@ -84,6 +85,16 @@ def filled(tmp_path_factory, warm) -> Path:
         output = warm.piped(*words, cwd=place)
         assert output.returncode == 0, output.stderr
     return place
+
+
+def add_model(place: Path) -> None:
+    """A tiny model, adapters of two tasks, and inputs of each."""
+    folders = pytest.importorskip("tests.clients.folders", exc_type=ImportError)
+    folders.model_folder("llama", place / "MODEL")
+    for number, (adapter, task) in enumerate(zip(folders.adapter_folders("llama", place), "ab", strict=True), 1):
+        adapter.rename(place / f"task_{task}")
+        lines = (" ".join(["c", *["a"] * (i % 5), *["b"] * number, "d"]) for i in range(32))
+        (place / f"{task}.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
 def test_there_are_blocks_of_both_kinds():
