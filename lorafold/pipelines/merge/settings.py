@@ -64,7 +64,7 @@ class MergeSettings:
     calibration: Any = setting(
         None,
         "what a few unlabelled inputs say of each adapter, the files that `lorafold calibrate` writes, in the order of "
-        "adapters: 'calibration=[a.stats.safetensors,b.stats.safetensors]'; weights then count relative to each other",
+        "adapters; weights then count relative to each other: 'calibration=[a.stats.safetensors,b.stats.safetensors]'",
         GOES_IN,
     )
     ridge: float | None = setting(

@@ -51,7 +51,8 @@ def pair() -> list[lorafold.Adapter]:
 def test_who_says_nothing_gets_what_was_found_best(settings):
     found = MergeSettings(**settings).with_strength(2)
     assert {name: getattr(found, name) for name in CHOSEN} == CHOSEN
-    assert replace(found, core=None, subspace_weight=None, **dict.fromkeys(CHOSEN, "auto")) == MergeSettings(**settings)
+    said = {"subspace_weight": settings.get("subspace_weight")}
+    assert replace(found, core=None, **said, **dict.fromkeys(CHOSEN, "auto")) == MergeSettings(**settings)
 
 
 @pytest.mark.parametrize("settings", SAID.values(), ids=SAID)
@@ -127,7 +128,7 @@ def test_a_run_records_what_was_chosen(tmp_path):
     run = Run(tmp_path / "run", base=tmp_path, alone=False)
     metrics = merge(run, MergeConfig(rank=4, adapters="demo", page=False))
     assert {name: metrics["config"][name] for name in CHOSEN} == CHOSEN
-    given = {name: metrics["config"][name] for name in ("weights", "core", *CHOSEN)}
+    given = {name: metrics["config"][name] for name in ("weights", "core", "subspace_weight", *CHOSEN)}
     assert MergeSettings(**given).with_strength(2) == MergeSettings(**given)
 
 
