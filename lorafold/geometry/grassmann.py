@@ -42,12 +42,12 @@ class Grassmann(Manifold):
             return False, f"`{name}` should have shape[-1] <= shape[-2], got {shape[-1]} </= {shape[-2]}"
         return ok, reason
 
-    def _check_point_on_manifold(self, x: Tensor, *, atol: float = 1e-5, rtol: float = 1e-5) -> Check:
+    def _check_point_on_manifold(self, x: Tensor, *, atol: float, rtol: float) -> Check:
         if bool((orthonormality_error(x) <= atol).all()):
             return True, None
         return False, f"`X^T X != I` with atol={atol}, rtol={rtol}"
 
-    def _check_vector_on_tangent(self, x: Tensor, u: Tensor, *, atol: float = 1e-5, rtol: float = 1e-5) -> Check:
+    def _check_vector_on_tangent(self, x: Tensor, u: Tensor, *, atol: float, rtol: float) -> Check:
         if bool(((x.mT @ u).abs() <= atol).all()):
             return True, None
         return False, f"`X^T U != 0` with atol={atol}, rtol={rtol}"

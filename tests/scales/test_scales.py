@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lorafold.pipelines.merge.plan import make_plan
 from lorafold.pipelines.merge.settings import MergeSettings
-from lorafold.scales import SCALES, UpdateNorms, joined_norms, update_norms
+from lorafold.scales import SCALES, Scale, UpdateNorms, capped_for_sum, joined_norms, update_norms
 from tests.builders import Source
 
 M, N, R = 4, 3, 5
@@ -169,3 +169,10 @@ def test_a_plan_knows_every_scale():
         plan = make_plan(MergeSettings(scale=name), 2)
         assert (plan.scale, plan.rescale) == (1.0, function)
     assert make_plan(MergeSettings(scale=2), 2).rescale is None
+
+
+def test_where_nothing_is_left_the_cap_is_a_number():
+    """Also with a scale of the user's own."""
+    nothing = UpdateNorms(torch.ones(M, N).double(), *(torch.zeros(M, N).double(),) * 3, torch.zeros(M).double())
+    own = Scale("own", lambda sizes: torch.tensor(3.0, dtype=torch.float64), gives_norm=True)
+    assert float(capped_for_sum(own, nothing)) == 0

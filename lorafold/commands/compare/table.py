@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lorafold.console.tables import Console, drawn, relative_to_cwd, say
+from lorafold.console.tables import Console, drawn, relative_to_cwd, say, span
 from lorafold.pipelines.compare.table import MAX_PAIRS, compare_table, explanation, name_of, phis
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, of a pair or of one module
@@ -21,8 +21,7 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     say(console, _title(metrics), "bold")
     console.print(drawn(compare_table(metrics)))
     for number, adapter in enumerate(metrics["inputs"], 1):
-        ranks = "-".join(str(rank) for rank in sorted({*adapter["ranks"][:1], *adapter["ranks"][-1:]}))
-        say(console, f"#{number}: {relative_to_cwd(str(adapter['path']))} (rank {ranks})")
+        say(console, f"#{number}: {relative_to_cwd(str(adapter['path']))} (rank {span(adapter['ranks'])})")
     for line in explanation(pairs):
         console.print(line, markup=False)
     if len(pairs) > MAX_PAIRS:

@@ -33,7 +33,7 @@ def packed_grid(grid: ArrayLike | None, step: int) -> list[Any] | None:
 
     Of the R = ⌈k / step⌉ rows, number 0 <= r < R is i = k - step (R - 1 - r), likewise for columns: φ(k, l) is kept.
     """
-    cells = np.nan_to_num(np.asarray([] if grid is None else grid, dtype=np.float64))
+    cells = np.nan_to_num([] if grid is None else grid)
     if cells.ndim != 2 or cells.size == 0:
         return None
     thin = cells[::-step, ::-step][::-1, ::-1]
