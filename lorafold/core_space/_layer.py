@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lorafold.calibration import LayerStatistics
 from lorafold.common.text import brief
+from lorafold.geometry.products import product_svd
 
 Side = Literal["left", "right"]
 # Of ‖X‖‖Y‖: what float64 leaves of XYᵀ = 0.
@@ -74,19 +75,17 @@ class Layer:
 def balanced_factors(layer: Layer) -> Layer:
     """The same updates as U σ^½ times σ^½ Vᵀ, in float64: factors whose columns are orthogonal.
 
-    By QR of the factors and an SVD of the r x r product, so that only what float64 leaves of 0 is lost.
+    Only what float64 leaves of 0 is lost.
     """
     pairs = [_balanced(up, down) for up, down in zip(layer.ups, layer.downs, strict=True)]
     return replace(layer, ups=tuple(up for up, _ in pairs), downs=tuple(down for _, down in pairs))
 
 
 def _balanced(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
-    left, inner_left = torch.linalg.qr(up.double())
-    right, inner_right = torch.linalg.qr(down.double().mT)
-    U, sigma, Vt = torch.linalg.svd(inner_left @ inner_right.mT, full_matrices=False)
+    left, sigma, right = product_svd(up, down)
     rounding = ROUNDING * torch.linalg.matrix_norm(up.double()) * torch.linalg.matrix_norm(down.double())
     root = torch.where(sigma > rounding, sigma, 0.0).sqrt()
-    return left @ (U * root), (root[:, None] * Vt) @ right.mT
+    return left * root, root[:, None] * right.mT
 
 
 def chunks(layers: Sequence[Layer], side: Side, slots: Sequence[int]) -> Iterator[list[int]]:

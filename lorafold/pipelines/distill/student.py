@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lorafold.adapters import Adapter, Module
+from lorafold.geometry.products import product_svd
 from lorafold.solvers import MANIFOLDS
 
 PARAMETRISATIONS = (*MANIFOLDS, "euclidean")
@@ -118,17 +119,9 @@ def student_of(start: Adapter, parametrisation: str, device: torch.device) -> St
 
 def balanced(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
     """The same products by the singular value decomposition, which is split evenly."""
-    left, sigma, right = decomposed(up, down)
+    left, sigma, right = product_svd(up, down)
     root = sigma.sqrt()[..., None, :]
     return left * root, (right * root).mT
-
-
-def decomposed(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """U (b, m, r), σ (b, r) and V (b, n, r) of up @ down, in float64 and without a matrix of m x n; r <= m, n."""
-    left, inner_left = torch.linalg.qr(up.double())
-    right, inner_right = torch.linalg.qr(down.double().mT)
-    Q, sigma, Rt = torch.linalg.svd(inner_left @ inner_right.mT)
-    return left @ Q, sigma, right @ Rt.mT
 
 
 def _kind(module: Module) -> tuple[int, int, int]:
@@ -139,7 +132,7 @@ def _group(modules: Sequence[Module], parametrisation: str, device: torch.device
     names = [module.name for module in modules]
     ups = torch.stack([module.up.double() * module.scale for module in modules]).to(device)
     downs = torch.stack([module.down.double() for module in modules]).to(device)
-    left, sigma, right = decomposed(ups, downs)
+    left, sigma, right = product_svd(ups, downs)
     if parametrisation == "euclidean":
         root = sigma.sqrt()[:, None]
         return Plain(names, nn.Parameter((left * root).float()), nn.Parameter((right * root).float()))

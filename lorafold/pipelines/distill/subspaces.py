@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter
+from lorafold.geometry.products import product_svd
 from lorafold.objectives import DISTANCES, SpectralTerm
-from lorafold.pipelines.distill.student import Group, Orthonormal, decomposed
+from lorafold.pipelines.distill.student import Group, Orthonormal
 
 # Singular values below this share of the largest are no directions of an adapter.
 _NUMERICAL_RANK = 3e-7
@@ -59,7 +60,7 @@ def _frames(group: Orthonormal, adapters: Sequence[Adapter]) -> tuple[tuple[Tens
     for row, name in enumerate(group.names):
         for column, adapter in enumerate(adapters):
             if (module := adapter.modules.get(name)) is not None:
-                U, sigma, V = decomposed(module.up, module.down)
+                U, sigma, V = product_svd(module.up, module.down)
                 k = int((sigma > _NUMERICAL_RANK * sigma[0]).sum())
                 left[row, column, :, :k], right[row, column, :, :k], dims[row, column] = U[:, :k], V[:, :k], k
     return (left, right), dims

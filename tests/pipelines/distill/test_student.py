@@ -21,7 +21,8 @@ SHAPES = {"a": (12, 9), "b": (12, 9), "c": (7, 20)}
 
 @pytest.mark.parametrize("parametrisation", PARAMETRISATIONS)
 def test_it_begins_as_the_start_and_is_written_as_it_is(parametrisation):
-    start = random_adapter("kohya", SHAPES, {"a": 3, "b": 3, "c": 5}, scale=-0.7)
+    """Also where a file has more columns than the layer outputs."""
+    start = random_adapter("kohya", SHAPES, {"a": 3, "b": 3, "c": 8}, scale=-0.7)
     student = student_of(start, parametrisation, CPU)
     written = student.adapter()
     assert [*written.modules] == [*start.modules]
