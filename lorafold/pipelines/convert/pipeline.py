@@ -14,6 +14,7 @@ from typing import Any, Unpack
 
 from lorafold.adapters import FORMATS, Adapter, Module, save
 from lorafold.adapters.conversion.convert import convert as convert_adapter
+from lorafold.adapters.conversion.servers import TARGETS, for_vllm
 from lorafold.adapters.metadata.header import merged_metadata
 from lorafold.adapters.naming import Naming, namings, places
 from lorafold.common.errors import LorafoldError, suggest
@@ -108,6 +109,7 @@ def convert(
         (source,) = load_all([adapter], chosen.base, chosen.input_rank)
     with clock("convert"):
         converted = convert_adapter(source, form)
+        converted = converted if chosen.target is None else for_vllm(converted)
         modules = converted.modules.values()
         ranks, alphas = [module.rank for module in modules], [module.rank * module.scale for module in modules]
         metadata = merged_metadata([source], [1.0], ranks, alphas, form)
@@ -117,11 +119,18 @@ def convert(
 
 
 def check_convert(settings: ConvertSettings) -> str:
-    """The format.
+    """The format; that of the target if none is named.
 
     Raises:
-        LorafoldError: none, or an unknown one.
+        LorafoldError: none, or an unknown one, or an unknown target.
     """
+    if settings.target is not None:
+        if settings.target not in TARGETS or settings.format not in (None, "peft"):
+            raise LorafoldError(
+                f"target={settings.target} with format={settings.format}, expected target={' or '.join(TARGETS)} alone",
+                remedy="For example target=vllm.",
+            )
+        return FORMATS["peft"].name
     if settings.format is None or settings.format not in FORMATS:
         raise LorafoldError(
             f"format={settings.format}, expected one of {', '.join(FORMATS)}",

@@ -21,6 +21,7 @@ class ConvertSettings:
     """Into which format."""
 
     format: str | None = setting(None, "kohya, diffusers, comfyui or peft", "What it becomes")
+    target: str | None = setting(None, "vllm: PEFT, of one rank and scale, as that server needs it", "What it becomes")
     base: str | None = setting(None, BASE_HELP, GOES_IN)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
 
@@ -29,5 +30,6 @@ class ConvertOptions(TypedDict, total=False):
     """The fields of `ConvertSettings`, as keywords."""
 
     format: str | None
+    target: str | None
     base: str | None
     input_rank: int

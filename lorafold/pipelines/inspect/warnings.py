@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from lorafold.adapters import Adapter
+from lorafold.adapters.conversion.servers import uneven
 from lorafold.adapters.formats.peft_config import CHANGES_BASE
 from lorafold.adapters.metadata.base_model import contradiction
 from lorafold.adapters.module import Pending
@@ -32,6 +33,7 @@ def warnings(
         *_zero(modules),
         *_scales(modules),
         *_base(adapter),
+        *_servers(adapter),
         *_forms(pending, modules),
         *_alphas(adapter, keys, pending),
         *_digits(modules),
@@ -66,6 +68,11 @@ def _base(adapter: Adapter) -> Iterator[str]:
     start = adapter.config.get("init_lora_weights")
     if str(start).startswith(CHANGES_BASE):
         yield f"init_lora_weights={start}: unless it was converted, this adapter belongs to a changed base model"
+
+
+def _servers(adapter: Adapter) -> Iterator[str]:
+    if uneven(adapter):
+        yield "ranks or scales differ between modules, which vLLM ignores: for it, lorafold convert target=vllm"
 
 
 def _forms(pending: Mapping[str, Pending], modules: Sequence[Json]) -> Iterator[str]:

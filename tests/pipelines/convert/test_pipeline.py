@@ -19,9 +19,9 @@ from tests.oracles import relative, update
 
 DOUBLE, SINGLE = "lora_unet_double_blocks_0", "lora_unet_single_blocks_3"
 FLUX = {
-    f"{DOUBLE}_img_attn_qkv": (12, 3072),
-    f"{DOUBLE}_img_mlp_0": (16, 3072),
-    f"{SINGLE}_linear1": (14, 3072),
+    f"{DOUBLE}_img_attn_qkv": (12, 4),
+    f"{DOUBLE}_img_mlp_0": (16, 4),
+    f"{SINGLE}_linear1": (14, 2),
     "lora_te1_text_model_encoder_layers_1_mlp_fc1": (8, 6),
 }
 SD1 = {
@@ -74,7 +74,7 @@ def test_what_became_of_the_layers():
     assert metrics["summary"]["norm"] == pytest.approx([norm, norm], rel=1e-12)
     back = convert(result.adapter, format="kohya").metrics()
     assert back["summary"]["actions"] == {"kept": 0, "renamed": 2, "split": 0, "fused": 2}
-    assert back["modules"][0]["before"][0] == {"name": f"{block}.attn.to_q", "shape": [4, 3072], "rank": 2}
+    assert back["modules"][0]["before"][0] == {"name": f"{block}.attn.to_q", "shape": [4, 4], "rank": 2}
 
 
 @pytest.mark.parametrize(
