@@ -10,7 +10,7 @@ from lorafold.adapters.conversion.paths import under_names, wrapped
 from lorafold.adapters.conversion.relabel import relabelled, targets
 from lorafold.adapters.formats.diffusers_config import METADATA_KEY
 from lorafold.adapters.formats.registry import FORMATS
-from lorafold.adapters.metadata.base_model import BaseModel, stated_base
+from lorafold.adapters.metadata.base_model import stated_base
 from lorafold.adapters.metadata.header import HASHES
 from lorafold.adapters.naming import (
     ARCHITECTURES,
@@ -102,19 +102,17 @@ def plausible(adapter: Adapter, candidates: Sequence[Naming]) -> list[Naming]:
     stated = stated_base(adapter)
     if stated and stated.fits:
         remaining = [n for n in remaining if not stated.fits.isdisjoint(ARCHITECTURES[n.architecture]().titles)]
+        if candidates and not remaining:
+            what = f"it is for {' or '.join(sorted(stated.fits))} ({stated.evidence})"
+            raise _contradicted(adapter, candidates, what)
     remaining = [naming for naming in remaining if has_proportions(naming, shapes)]
     if candidates and not remaining:
-        raise _contradicted(adapter, candidates, stated)
+        raise _contradicted(adapter, candidates, "its shapes are not")
     remaining = [naming for naming in remaining if has_width(naming, shapes)] or remaining
     return [naming for naming in remaining if has_whole_depth(naming, shapes)] or remaining
 
 
-def _contradicted(adapter: Adapter, candidates: Sequence[Naming], stated: BaseModel | None) -> LorafoldError:
-    what = (
-        f"it is for {' or '.join(sorted(stated.fits))} ({stated.evidence})"
-        if stated and stated.fits
-        else "its shapes are not"
-    )
+def _contradicted(adapter: Adapter, candidates: Sequence[Naming], what: str) -> LorafoldError:
     return LorafoldError(
         f"its names are those of {titles(candidates)}, but {what}",
         path=adapter.path,

@@ -274,6 +274,12 @@ def test_metadata_tell_what_names_do_not(stated: str, renamed: str) -> None:
     assert list(convert(adapter, "comfyui").modules) == [f"diffusion_model.{renamed}"]
 
 
+def test_shapes_that_contradict_the_metadata_are_said_to_do_so() -> None:
+    adapter = replace(one("lora_unet_single_blocks_0_linear2", "kohya"), metadata={"ss_base_model_version": "flux2"})
+    with pytest.raises(LorafoldError, match=r"are those of Flux 1 or Flux 2 or Chroma.*, but its shapes are not"):
+        convert(adapter, "diffusers")
+
+
 def test_metadata_of_another_model_are_not_overruled() -> None:
     adapter = replace(one("lora_unet_blocks_0_ffn_0", "kohya"), metadata={"ss_base_model_version": "flux2_klein_4b"})
     with pytest.raises(LorafoldError, match=r"are those of Wan 2, but it is for Flux 2 \(ss_base_model_version"):

@@ -50,12 +50,14 @@ FLUX = {
 }
 LAYERS = {"sd": SD, "sdxl": SDXL, "flux": FLUX}
 VERSIONS = {"sd": "sd_v1", "sdxl": "sdxl_base_v1-0", "flux": "flux1"}
+# By which Flux 1 is known from Flux 2.
+PROPORTIONS = {"3_img_mlp_0": (24, 6), "0_linear1": (21, 3), "37_linear2": (6, 30)}
 EXACT = {"rank": "max", "subspace_weight": 0}
 LLM = {"model.layers.0.self_attn.q_proj": (6, 5), "model.layers.1.self_attn.q_proj": (6, 5)}
 
 
 def pair(architecture):
-    shapes = dict.fromkeys(LAYERS[architecture], (21, 6))
+    shapes = {name: PROPORTIONS.get(name.rpartition("_blocks_")[2], (21, 6)) for name in LAYERS[architecture]}
     adapters = [random_adapter("kohya", shapes, r, seed=r, scale=0.5) for r in (1, 2)]
     return [replace(a, metadata={"ss_base_model_version": VERSIONS[architecture]}) for a in adapters]
 
