@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lorafold.adapters.adapter import Adapter
-from lorafold.adapters.conversion.paths import under_names, wrapped
+from lorafold.adapters.conversion.paths import under_names
 from lorafold.adapters.conversion.relabel import relabelled, targets
 from lorafold.adapters.formats.diffusers_config import METADATA_KEY
 from lorafold.adapters.formats.registry import FORMATS
@@ -22,6 +22,7 @@ from lorafold.adapters.naming import (
     nearest,
     places,
 )
+from lorafold.adapters.naming.paths import wrapped
 from lorafold.common.errors import LorafoldError
 
 # Entries about the bytes and the layout of the old file.

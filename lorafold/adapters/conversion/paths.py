@@ -1,36 +1,15 @@
-"""One layer under several names: the same path behind different wrappers of the model, with dots or underscores.
-
-No dictionary is needed for that, so it holds for any model. Wrappers are what trainers, compilers and versions of
-libraries put in front: "diffusion_model." and "transformer.", "_orig_mod.", and in vision-language models of
-transformers "model.", "language_model.model." or "model.language_model.".
-"""
+"""One layer under several names: the same path behind different wrappers, with dots or underscores, of any model."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from lorafold.adapters.adapter import Adapter
+from lorafold.adapters.naming.paths import same_path, wrapped
 
-_WRAPPER = re.compile(
-    r"(?:base_model\.model\.|_orig_mod\.|module\.|diffusion_model\.|model\.|language_model\.|transformer\.|unet\."
-    r"|lora_unet_|lora_transformer_|lycoris_)*"
-)
 _PEFT = "base_model.model."
-
-
-def wrapped(name: str) -> tuple[str, str]:
-    """What stands in front, and the path behind."""
-    match = _WRAPPER.match(name)
-    front = match[0] if match else ""
-    return front, name[len(front) :]
-
-
-def same_path(name: str) -> str:
-    """What is equal for two names of one layer."""
-    return wrapped(name)[1].rstrip("_").replace(".", "_")
 
 
 def under_paths(other: Adapter, first: Adapter) -> Adapter | None:

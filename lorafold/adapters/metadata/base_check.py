@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.metadata.base_model import BaseModel, base_of_layers, contradiction, stack_widths, stated_base
+from lorafold.adapters.naming.paths import same_path
 from lorafold.common.errors import LorafoldError
 
 _log = logging.getLogger(__name__)
@@ -56,15 +57,33 @@ def warn_of_strangers(adapters: Sequence[Adapter]) -> None:
     if len(adapters) < 2 or not alone:
         return
     if len(alone) == len(adapters):
+        alike = _alike(adapters)
         _log.warning(
             "no layer is in more than one of the adapters: each comes from one alone, so that nothing is merged, and a "
-            "merge holds them side by side"
+            "merge holds them side by side%s",
+            f"; but {alike[0]} and {alike[1]} end alike: are they one layer?" if alike else "",
         )
         return
     for adapter in alone:
         _log.warning(
             "%s: no layer in common with the other adapters: a merge holds it beside them", _name(adapter, adapters)
         )
+
+
+def _alike(adapters: Sequence[Adapter]) -> tuple[str, str] | None:
+    """Layers of two adapters, of one shape, whose paths are the same from the first number on."""
+    seen: dict[tuple[str, tuple[int, int]], str] = {}
+    for adapter in adapters:
+        tails = {(_tail(name), module.shape): name for name, module in adapter.modules.items() if _tail(name)}
+        if common := next((tail for tail in tails if tail in seen), None):
+            return seen[common], tails[common]
+        seen |= tails
+    return None
+
+
+def _tail(name: str) -> str:
+    match = re.search(r"\d.*", same_path(name))
+    return match[0] if match else ""
 
 
 def _layers(adapter: Adapter) -> set[str]:

@@ -182,3 +182,11 @@ def test_adapters_without_a_common_layer_are_told(caplog):
     load_all([a, a, b])
     assert "no layer is in more than one" in caplog.messages[0]
     assert caplog.messages[1:] == ["b: no layer in common with the other adapters: a merge holds it beside them"]
+
+
+@pytest.mark.parametrize(("shape", "asked"), [((4, 4), True), ((4, 5), False)])
+def test_adapters_whose_paths_end_alike_are_asked_about(caplog, shape, asked):
+    load_all([adapter("kohya", {"one.x.0.q": (4, 4)}), adapter("kohya", {"other.y.0.q": shape})])
+    (message,) = caplog.messages
+    assert message.endswith("; but one.x.0.q and other.y.0.q end alike: are they one layer?") == asked
+    assert "side by side" in message
