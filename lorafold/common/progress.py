@@ -13,12 +13,12 @@ class Stage(StrEnum):
     MERGE = "merging"
     LIFT = "building"
     OTHER_RANK = "ranking"  # which rank would keep an adapter that vanishes at this one
-    CALIBRATE = "measuring"  # inputs, not modules
 
 
-class Learning(StrEnum):
-    """What goes on in a distillation, likewise."""
+class ModelStage(StrEnum):
+    """What goes on while a model runs, on inputs and not on modules, likewise."""
 
+    CALIBRATE = "measuring"
     TARGETS = "running"  # the model with each adapter on its inputs
     STEPS = "learning"
 

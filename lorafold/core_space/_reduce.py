@@ -46,7 +46,9 @@ class CoreBatch:
         return _blocks(self.right.coords, self.slots)[: len(self.slots)]
 
 
-def reduce_layers(layers: Sequence[Layer], slots: Sequence[int], weights: Tensor) -> CoreBatch:
+def reduce_layers(
+    layers: Sequence[Layer], slots: Sequence[int], weights: Tensor, *, same_factors: bool = False
+) -> CoreBatch:
     """Reduce layers of any shapes, whose ranks fit into the slots, to one batch of core problems.
 
     All that touches m and n is one Gram product per side and module, in float64. The reduction is exact: every
@@ -57,12 +59,15 @@ def reduce_layers(layers: Sequence[Layer], slots: Sequence[int], weights: Tensor
         layers: the modules.
         slots: columns reserved for each adapter; R is their sum.
         weights: w_i (b, N), float64, on the device to compute on.
+        same_factors: whether it is the factors that count, and not the updates alone: ill-conditioned ones are replaced
+            by others of the same product otherwise.
 
     Raises:
         NonFiniteError: NaN or Inf among the factors.
     """
     left, right = _joint_bases(layers, slots, weights.device)
-    if ill := _ill_conditioned(left, right, slots):
+    ill = set() if same_factors else _ill_conditioned(left, right, slots)
+    if ill:
         layers = [balanced_factors(layer) if row in ill else layer for row, layer in enumerate(layers)]
         left, right = _joint_bases(layers, slots, weights.device)
     scales = torch.tensor([layer.scales for layer in layers], dtype=torch.float64, device=weights.device)

@@ -204,7 +204,7 @@ def test_the_commands_are_listed(arguments, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("lorafold me", "merge compare align inspect resize convert reproduce report"),
+        ("lorafold me", "merge distill compare align inspect calibrate resize convert reproduce report"),
         ("lorafold merge obj", "objective. objective="),
         ("lorafold merge rank=4 objective=p", "objective=phi objective=procrustes"),
     ],

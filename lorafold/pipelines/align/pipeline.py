@@ -130,7 +130,7 @@ def _align_bucket(
 ) -> _Aligned:
     slots = bucket.slots
     weights = torch.ones(len(bucket.positions), len(slots), dtype=torch.float64)  # no sum of the updates is formed
-    batch = reduce_layers(bucket.select(layers), slots, weights)
+    batch = reduce_layers(bucket.select(layers), slots, weights, same_factors=True)
     rewrite = _subspace if settings.mode == "subspace" else partial(_gauge, general=settings.group == "general")
     pairs = [rewrite(batch, i) for i in range(1, len(slots))]
     first = _padded(batch.layers, inputs[0]) if settings.mode == "gauge" else {}

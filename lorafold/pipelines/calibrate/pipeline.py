@@ -17,7 +17,7 @@ from lorafold.calibration.file import save_statistics
 from lorafold.calibration.statistics import Statistics
 from lorafold.common.device import device_of
 from lorafold.common.errors import LorafoldError
-from lorafold.common.progress import Progress, Stage, listening
+from lorafold.common.progress import ModelStage, Progress, listening
 from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.layers.line_up import check_list
@@ -211,10 +211,10 @@ def _listener(tell: Progress, before: int, total: int) -> Callable[[Iterator[Pas
 
     def listen(passes: Iterator[Pass]) -> Iterator[Pass]:
         count = before
-        tell(Stage.CALIBRATE, count, total)
+        tell(ModelStage.CALIBRATE, count, total)
         for each in passes:
             yield each
             count += each.inputs
-            tell(Stage.CALIBRATE, count, total)
+            tell(ModelStage.CALIBRATE, count, total)
 
     return listen

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lorafold.adapters import Adapter, save
-from lorafold.common.progress import Learning, Progress, listening
+from lorafold.common.progress import ModelStage, Progress, listening
 from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.common.text import span
@@ -182,7 +182,7 @@ def _tasks(
     chosen, tasks = plan.settings, list[Task]()
     total, through = sum(probe.count for probe in probes), 0
     for adapter, probe in zip(adapters, probes, strict=True):
-        tell(Learning.TARGETS, through, total)
+        tell(ModelStage.TARGETS, through, total)
         without = collected(probe, chosen.batch)
         with attached(model, adapter):
             targets = targets_of(collected(probe, chosen.batch), without)
@@ -238,11 +238,11 @@ def _learn(
         lesson.restore(state)
 
     def after(taught: Lesson) -> None:
-        tell(f"{Learning.STEPS}, loss {taught.losses[-1]:.3f}", taught.step, chosen.steps)
+        tell(f"{ModelStage.STEPS}, loss {taught.losses[-1]:.3f}", taught.step, chosen.steps)
         if saved:
             saved.write(taught.step, taught.state(), key)
 
-    tell(Learning.STEPS, lesson.step, chosen.steps)
+    tell(ModelStage.STEPS, lesson.step, chosen.steps)
     regulariser = None
     if chosen.subspace_weight:
         distance = SubspaceDistance(lesson.student.groups, adapters, chosen.distance)
