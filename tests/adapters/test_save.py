@@ -188,3 +188,19 @@ def test_what_the_disk_refuses_is_an_error_for_the_user(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LorafoldError, match=r"cannot be written.*Check free space and permissions"):
         save(sample("kohya"), tmp_path / "file" / "out.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("unet.mid_block.attentions.0.proj_in", True),
+        ("transformer_2.blocks.0.attn1.to_q", True),
+        ("transformer.transformer_blocks.0.attn.to_q", False),
+        ("text_encoder.text_model.encoder.layers.0.mlp.fc1", False),
+    ],
+)
+def test_a_file_that_comfyui_reads_in_part_says_so(tmp_path: Path, caplog, name: str, said: bool) -> None:
+    path = tmp_path / "a.safetensors"
+    save(Adapter("diffusers", {name: Module(name, torch.ones(2, 1), torch.ones(1, 2), 1.0)}), path)
+    line = f"lorafold convert 'adapters=[{path}]' format=kohya output={tmp_path / 'a_kohya.safetensors'}"
+    assert [line in message for message in caplog.messages] == ([True] if said else [])
