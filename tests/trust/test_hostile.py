@@ -231,7 +231,7 @@ def test_half_a_gigabyte_is_enough_for_all_of_them(tmp_path: Path) -> None:
         "rank": Raw(raw({UP: normal(1, 9000), DOWN: normal(9000, 1)}.items()).entries).pack(),
         "shape": entries(shape=[2**40, 2**20]),
         "header": packed(SMALL, bytes(4), 2**62),
-        "kronecker": raw({"a.lokr_w1": normal(20000, 1), "a.lokr_w2": normal(1, 20000)}.items()).pack(),
+        "kronecker": raw({"a.lokr_w1": normal(30000, 1), "a.lokr_w2": normal(1, 30000)}.items()).pack(),
         "hadamard": raw({f"a.hada_w{i}_{ab}": normal(*(20000, 1) if ab == "a" else (1, 20000))
                          for i in (1, 2) for ab in "ab"}.items()).pack(),
         "tucker": raw({UP: normal(2, 1), DOWN: normal(1, 20000, 1, 1),

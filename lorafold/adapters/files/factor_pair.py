@@ -17,9 +17,9 @@ from lorafold.common.errors import LorafoldError
 _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 # Whose numbers bfloat16 holds exactly. Where they are scaled, the scales are tensors beside them.
 _FLOAT8 = frozenset({torch.float8_e4m3fn, torch.float8_e5m2})
-# Numbers in one tensor computed from those of a file, more than the largest layer has (FLUX.2 [dev]: 55296 x 6144):
-# small factors can claim products of any size.
-LARGEST = 2**29
+# Numbers in one tensor computed from those of a file, as many as a layer of 16384 x 16384 has: small factors can claim
+# products of any size.
+LARGEST = 2**28
 # Of a rank that is larger than the layer: what is computed from a pair of factors grows with its square.
 _MOST_RANK = 1024
 _EXPORT_AGAIN = "The file is damaged or incomplete: download or export it again."

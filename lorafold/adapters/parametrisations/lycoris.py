@@ -27,6 +27,8 @@ from lorafold.adapters.parametrisations.matrix_products import Pair, Product, ha
 from lorafold.adapters.parametrisations.truncation import exactly
 from lorafold.common.errors import LorafoldError
 
+# A Kronecker product is factored without being computed. FLUX.2 [dev] has a layer of 55296 x 6144.
+_LARGEST_KRONECKER = 2 * LARGEST
 _EXPORT_AGAIN = "The file is damaged: download or export it again."
 # Without a Tucker core a kernel is stored flattened, and nothing but the name tells it from a linear layer. These are
 # the 3 x 3 convolutions of the U-Nets of SD 1.x, 2.x and SDXL, by diffusers' and by Stability's names.
@@ -82,8 +84,9 @@ def product_layer(file: TensorFile, name: str, keys: Mapping[str, str], scale: f
     """
     loha = any(part.startswith("hada") for part in keys)
     first, second, kernel, (m, n), rank = _loha(file, keys) if loha else _lokr(file, keys)
-    if m * n > LARGEST:
-        raise _misfit(file, keys, f"they make an update of {m} x {n}, expected at most {LARGEST} numbers")
+    most = LARGEST if loha else _LARGEST_KRONECKER
+    if m * n > most:
+        raise _misfit(file, keys, f"they make an update of {m} x {n}, expected at most {most} numbers")
     if scale is None:
         scale = alpha_value(file, keys["alpha"]) / rank if rank and "alpha" in keys else 1.0
     used = tuple(key for part, key in keys.items() if part.startswith(("hada", "lokr")))

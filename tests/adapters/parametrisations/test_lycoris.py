@@ -314,3 +314,13 @@ def their_update(module: torch.nn.Module) -> Tensor:
 
 def test_an_adapter_in_memory_has_nothing_pending() -> None:
     assert not Adapter("kohya", {}).pending
+
+
+def test_the_largest_layer_of_flux_2_fits(tmp_path: Path) -> None:
+    """55296 x 6144, more numbers than any layer of Flux 1 has, from a file of 3 MB."""
+    parts = {"lora_unet_a.lokr_w1": torch.ones(16, 16), "lora_unet_a.lokr_w2": torch.ones(3456, 384)}
+    (module,) = load(kohya_file(tmp_path / "a.safetensors", parts), rank=1).modules.values()
+    assert module.shape == (55296, 6144)
+    torch.testing.assert_close(
+        module.scale * module.up[:5].double() @ module.down[:, :3].double(), torch.ones(5, 3).double()
+    )
