@@ -26,7 +26,11 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
 @pytest.mark.parametrize(
-    ("encoding", "locale"), [("ascii", "C"), ("cp1252", "C.UTF-8")], ids=["ascii everywhere", "cp1252 on the console"]
+    ("encoding", "locale"),
+    [
+        pytest.param("ascii", "C", id="ascii everywhere", marks=pytest.mark.slow),
+        pytest.param("cp1252", "C.UTF-8", id="cp1252 on the console"),
+    ],
 )
 def test_every_command_runs_without_unix_and_with_names_that_cannot_be_printed(encoding, locale, tmp_path):
     """Files opened without an encoding are errors here, too."""

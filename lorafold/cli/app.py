@@ -76,10 +76,12 @@ def _run_hydra(name: str, argv: list[str]) -> None:
     check_packages()
     import hydra
 
-    from lorafold.cli.config import register
+    from lorafold.cli.config import list_no_groups, register
     from lorafold.cli.plugins import with_homes
 
     register(name)
+    if {"-h", "--help"} & set(argv):
+        list_no_groups()
     # argparse, which Hydra asks, knows no settings on both sides of a flag.
     words = sorted(argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     sys.argv = [argv[0], *map(with_homes, words)]

@@ -161,7 +161,7 @@ def _tokenizer(folder: Path, transformers: Any) -> Any:
 def _pipeline(folder: Path, device: torch.device, dtype: str) -> tuple[LoadedModel, list[str]]:
     diffusers: Any = import_module("diffusers")
     # A safety checker looks at images, of which there will be none.
-    parts = json.loads((folder / _PIPELINE).read_text("utf-8"))
+    parts = json.loads((folder / _PIPELINE).read_text(encoding="utf-8"))
     without = {"safety_checker": None} if "safety_checker" in parts else {}
     auto = torch.float32 if device.type == "cpu" else torch.bfloat16
     chosen = auto if dtype == "auto" else getattr(torch, dtype)

@@ -82,6 +82,7 @@ def _wait_for(port):
     raise TimeoutError(f"nothing listens on {port}")
 
 
+@pytest.mark.slow
 def test_runs_go_to_all_nodes_of_a_cluster(address, environ, tmp_path):
     """Each of the two runs waits for the other, so that one node cannot have done both."""
     (tmp_path / "meeting.py").write_text(MEETING)

@@ -20,7 +20,7 @@ def test_what_a_failed_run_has_not_read_yet_it_does_not_read(monkeypatch):
         failed.wait()
 
     monkeypatch.setattr(inputs, "fingerprint", slow)
-    monkeypatch.setattr(inputs, "unchanged", lambda paths: nullcontext())
+    monkeypatch.setattr(inputs, "unchanged", lambda *paths: nullcontext())
     before = set(threading.enumerate())
     with pytest.raises(ZeroDivisionError):
         with_fingerprints(["first", "second"], lambda: 1 / 0)

@@ -36,7 +36,7 @@ def test_a_run_is_in_mlflow_with_its_settings_and_figures(tmp_path):
     pytest.importorskip("mlflow")
     place = {"MLFLOW_TRACKING_URI": (tmp_path / "runs").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
     words = "merge rank=3 page=false threads=1 tracker=mlflow hydra.run.dir=run".split()
-    process = command_lines.lorafold(*words, cwd=tmp_path, **place)
+    process = command_lines.new_process(*words, cwd=tmp_path, **place)
     assert process.returncode == 0, process.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     logged = {path.name: path.read_text() for path in (tmp_path / "runs").rglob("*") if path.is_file()}
