@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
-import torch
+from torch import Tensor
 
 from lorafold.adapters import Adapter
+from lorafold.adapters.files.tensor_file import open_tensors, write_tensors
 from lorafold.calibration.content_hash import content_hash
 from lorafold.common.errors import LorafoldError
 from lorafold.pipelines.distill.features import Probe
@@ -20,6 +19,8 @@ from lorafold.pipelines.distill.settings import DistillSettings
 
 # `start` follows from the one, the other only says when to write.
 _OF_NO_CONCERN = ("calibration", "save_every")
+# In the header of the file.
+_KEY = "lorafold_distill"
 
 
 def state_key(settings: DistillSettings, start: Adapter, adapters: Sequence[Adapter], probes: Sequence[Probe]) -> str:
@@ -44,15 +45,15 @@ class Saved:
     every: int
     go_on: bool = False
 
-    def write(self, step: int, state: dict[str, Any], key: str) -> None:
+    def write(self, step: int, state: Mapping[str, Tensor], key: str) -> None:
         """Write it where it is time; as a whole or not at all."""
         if not self.every or step % self.every:
             return
         scratch = self.path.with_name(f"{self.path.name}.new")
-        torch.save({"key": key, **state}, scratch)
+        write_tensors(scratch, state, {_KEY: key})
         scratch.replace(self.path)
 
-    def read(self, key: str) -> dict[str, Any] | None:
+    def read(self, key: str) -> dict[str, Tensor] | None:
         """The state to go on with, if there is one.
 
         Raises:
@@ -61,21 +62,19 @@ class Saved:
         if not (self.go_on and self.path.exists()):
             return None
         try:
-            state: dict[str, Any] = torch.load(self.path, weights_only=True)
-            found = state.pop("key")
-        except (OSError, RuntimeError, EOFError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+            file = open_tensors(self.path)
+        except LorafoldError as error:
             raise LorafoldError(
-                f"no state of a distillation ({type(error).__name__})",
-                path=self.path,
-                remedy="Remove it, or leave out resume.",
+                "no state of a distillation", path=self.path, remedy="Remove it, or leave out resume."
             ) from error
-        if found != key:
+        if file.metadata.get(_KEY) != key:
             raise LorafoldError(
                 "the state of a run with other settings, adapters or inputs",
                 path=self.path,
                 remedy="Repeat the same command, or leave out resume.",
             )
-        return state
+        # copies: the file is replaced while the run goes on, which Windows refuses of one that is mapped
+        return {name: tensor.clone() for name, tensor in file.tensors.items()}
 
     def remove(self) -> None:
         """Where it is no longer needed."""

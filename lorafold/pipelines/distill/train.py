@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lorafold.pipelines.distill.loss import Task
 from lorafold.pipelines.distill.schedule import batch_of, rate
@@ -44,21 +43,27 @@ class Lesson:
         """How many steps were made."""
         return len(self.losses)
 
-    def state(self) -> dict[str, Any]:
-        """All that another process needs to go on."""
-        parameters = [p.detach() for own in self.student.parameters().values() for p in own]
-        return {"parameters": parameters, "optimizer": self.optimizer.state_dict(), "losses": self.losses}
+    def state(self) -> dict[str, Tensor]:
+        """All that another process needs to go on: what learns, its moments, and the losses of the steps."""
+        tensors = {"losses": torch.tensor(self.losses, dtype=torch.float64)}
+        for number, parameter in enumerate(self._learning()):
+            tensors[f"{number}.parameter"] = parameter.detach()
+            own = self.optimizer.state[parameter]
+            tensors |= {f"{number}.{name}": moment for name, moment in own.items() if isinstance(moment, Tensor)}
+        return tensors
 
     @torch.no_grad()
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
-        mine = (p for own in self.student.parameters().values() for p in own)
-        for parameter, value in zip(mine, state["parameters"], strict=True):
-            parameter.copy_(value)
-        self.optimizer.load_state_dict(state["optimizer"])
-        for own in self.optimizer.state.values():
-            own["step"] = int(own["step"])  # torch makes it float32, in which powers of β are other numbers
-        self.losses = list(state["losses"])
+        self.losses = state["losses"].tolist()
+        for number, parameter in enumerate(self._learning()):
+            own = {name.partition(".")[2]: value for name, value in state.items() if name.startswith(f"{number}.")}
+            parameter.copy_(own.pop("parameter"))
+            moments = {name: moment.to(parameter.device) for name, moment in own.items()}
+            self.optimizer.state[parameter] = {"step": self.step, **moments}
+
+    def _learning(self) -> Iterator[nn.Parameter]:
+        return (parameter for own in self.student.parameters().values() for parameter in own)
 
 
 def teach(
