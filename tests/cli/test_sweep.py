@@ -73,10 +73,8 @@ def meet(adapter):
 """
 
 
-ELSEWHERE = [pytest.param(name, marks=pytest.mark.slow) for name in ("submitit_local", "ray")]
-
-
-@pytest.mark.parametrize("launcher", ["joblib", *ELSEWHERE])
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_every_launcher_runs_two_at_once_finds_the_same_and_shares_the_cores(launcher, basic, tmp_path):
     """Each of the two runs waits for the other; what they find equals one after another to the last digit."""
     plugin, options = LAUNCHERS[launcher]
