@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import BertConfig, BertForSequenceClassification
 
 import lorafold
 from lorafold.commands.merge.config import MergeConfig
@@ -20,6 +19,8 @@ from lorafold.runs.run import Run
 from tests.builders import changed
 from tests.builders import one_thread as one_thread
 from tests.pipelines.distill.distill_cases import BERT_SHAPES, MODELS, SIZES, adapters, as_float32, inputs, on_disk
+
+transformers = pytest.importorskip("transformers")
 
 NAMES = ("agreement", "kl")
 
@@ -37,8 +38,8 @@ def place(tmp_path_factory):
     """A classifier, two adapters of it, their inputs."""
     place = tmp_path_factory.mktemp("here")
     torch.manual_seed(0)
-    config = BertConfig(**SIZES, num_labels=3)
-    model = BertForSequenceClassification(config)
+    config = transformers.BertConfig(**SIZES, num_labels=3)
+    model = transformers.BertForSequenceClassification(config)
     model.classifier.weight.data *= 20
     model.save_pretrained(place / "MODEL")
     shapes = {f"bert.{name}": shape for name, shape in BERT_SHAPES.items()}
