@@ -52,7 +52,7 @@ def place(tmp_path_factory):
 
 def decisions(place, adapter, seed):
     """Logits one input at a time."""
-    model = BertForSequenceClassification.from_pretrained(place / "MODEL").eval()
+    model = transformers.BertForSequenceClassification.from_pretrained(place / "MODEL").eval()
     found = []
     with attached(model, adapter), torch.no_grad():
         for batch in inputs(seed):
