@@ -6,7 +6,7 @@ Shapes: m = out, n = in * prod(kernel), r = rank.
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -20,6 +20,8 @@ from torch.nn.modules.conv import _ConvNd
 from lorafold.adapters import Adapter, Module
 from lorafold.common.errors import LorafoldError
 from lorafold.models.layers import Part, inner_layer, layers_named, layers_of
+
+_log = logging.getLogger(__name__)
 
 Factors = Callable[[str], tuple[Tensor, Tensor]]  # name -> up (m, r), down (r, n); the scale is in them
 Hook = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Tensor], Tensor]
@@ -172,10 +174,12 @@ def _whole_weights(model: Any, adapter: Adapter) -> Iterator[tuple[nn.Parameter,
         else:
             missing.append(key)
     if missing:
-        warnings.warn(
-            f"{adapter.path}: {missing[0]}: the model has no place for this weight ({len(missing)} such): left out. "
-            "A head that only the adapter has changes nothing in the layers before it.",
-            stacklevel=2,
+        _log.warning(
+            "%s: %s: the model has no place for this weight (%d such): left out. A head that only the adapter has "
+            "changes nothing in the layers before it.",
+            adapter.path,
+            missing[0],
+            len(missing),
         )
 
 

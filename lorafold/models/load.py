@@ -6,7 +6,7 @@ transformers and diffusers are imported when a model is loaded.
 from __future__ import annotations
 
 import json
-import warnings
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ from lorafold.adapters.files.foreign import remote
 from lorafold.common.errors import LorafoldError
 from lorafold.models.inputs import Corpus
 from lorafold.models.quiet import quiet
+
+_log = logging.getLogger(__name__)
 
 _CONFIG, _PIPELINE = "config.json", "model_index.json"
 _LOCAL = {"local_files_only": True, "use_safetensors": True}
@@ -112,9 +114,8 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", dtype: str 
     with _mistakes(folder), quiet(library):
         loaded, missing = load(folder, torch.device(device), dtype)
     if missing:
-        warnings.warn(
-            f"{folder}: {missing[0]}: {len(missing)} weights of the model are not in its files, and random.",
-            stacklevel=2,
+        _log.warning(
+            "%s: %s: %d weights of the model are not in its files, and random.", folder, missing[0], len(missing)
         )
     return loaded
 

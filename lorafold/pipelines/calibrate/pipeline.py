@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -31,6 +31,8 @@ from lorafold.pipelines._tables import data_frame
 from lorafold.pipelines.calibrate.collect import gathered
 from lorafold.pipelines.calibrate.metrics import calibrate_metrics
 from lorafold.pipelines.calibrate.settings import CalibrateOptions, CalibrateSettings
+
+_log = logging.getLogger(__name__)
 
 # Fewer inputs of a task say little of it.
 FEW = 32
@@ -137,9 +139,11 @@ def read_corpora(paths: Sequence[str | Path]) -> tuple[Corpus, ...]:
             )
     for corpus in corpora:
         if corpus.count < FEW:
-            warnings.warn(
-                f"{corpus.path}: {corpus.count} inputs, which say little of a task: {FEW} do for most, 128 for all.",
-                stacklevel=2,
+            _log.warning(
+                "%s: %d inputs, which say little of a task: %d do for most, 128 for all.",
+                corpus.path,
+                corpus.count,
+                FEW,
             )
     return corpora
 
@@ -198,10 +202,12 @@ def _statistics(
         passes = listen(passes_of(loaded, corpus, needed, settings))
         found = gathered(layers, adapter, passes, settings.directions, corpus, base.name)
     if missing := [name for name in adapter.modules if name not in found.layers]:
-        warnings.warn(
-            f"{adapter.path}: {missing[0]}: not run by the model on these inputs, so that nothing is known of it "
-            f"({len(missing)} of {len(adapter.modules)} modules).",
-            stacklevel=2,
+        _log.warning(
+            "%s: %s: not run by the model on these inputs, so that nothing is known of it (%d of %d modules).",
+            adapter.path,
+            missing[0],
+            len(missing),
+            len(adapter.modules),
         )
     return found
 
