@@ -17,7 +17,6 @@ import torch
 
 from lorafold.adapters import Adapter, save
 from lorafold.adapters.metadata.header import merged_metadata
-from lorafold.calibration import Statistics
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_parallel
 from lorafold.common.progress import Progress, Stage, listening
@@ -25,27 +24,20 @@ from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.common.text import span
 from lorafold.core_rules import CoreRule
-from lorafold.core_space import Layer
 from lorafold.layers.assemble import assemble
 from lorafold.layers.buckets import split_buckets
-from lorafold.layers.line_up import check_list, line_up, load_all, non_finite_named, read_all, template
+from lorafold.layers.line_up import check_list, load_all, non_finite_named, read_all
 from lorafold.pipelines._metrics import read_from
 from lorafold.pipelines._tables import data_frame, source_lines
-from lorafold.pipelines.merge.balance import balancing_factors, scaled, truncated
 from lorafold.pipelines.merge.bucket import Factors, MergedBucket, lift_bucket, merge_bucket
 from lorafold.pipelines.merge.calibration import (
-    ByModule,
     by_module,
-    check_statistics,
-    load_calibration,
-    presence,
-    split_layers,
 )
-from lorafold.pipelines.merge.combine import check_ranks
 from lorafold.pipelines.merge.metrics import Calibrated, MergedBatch, merge_metrics
 from lorafold.pipelines.merge.plan import Plan, make_plan
 from lorafold.pipelines.merge.settings import MergeOptions, MergeSettings
 from lorafold.pipelines.merge.table import LEGEND, kept_cell, merge_table
+from lorafold.pipelines.merge.task import Task, calibrated_parts, lined_up, statistics_of
 from lorafold.pipelines.merge.underflow import warn_of_underflow
 from lorafold.pipelines.merge.warnings import kept, warn_of_inputs, warn_of_vanishing, warn_of_weights
 from lorafold.scales import Scale, capped_for_sum, joined_norms
@@ -134,14 +126,14 @@ def _merge(adapters: Sequence[str | Path | Adapter], chosen: MergeSettings, tell
     warn_of_weights(chosen.weights, plan)
     with clock("read"):
         read = read_all(adapters, chosen.base, chosen.input_rank)
-        statistics = _statistics(plan, read)
+        statistics = statistics_of(plan, read)
         inputs = load_all(read, chosen.base, chosen.input_rank, chosen.allow_different_bases)
         warn_of_inputs(inputs)
     with non_finite_named(inputs):
         with clock("read"):
-            task = _lined_up(inputs, plan)
+            task = lined_up(inputs, plan)
             known = [by_module(*own) for own in zip(statistics, read, inputs, strict=True)] if statistics else None
-            tasks, calibrated = _calibrated(task, known, inputs, chosen) if known else ([task], None)
+            tasks, calibrated = calibrated_parts(task, known, inputs, chosen) if known else ([task], None)
         with clock("merge"):
             parts = [_in_core(task, tell) for task in tasks]
             lifted = [_lifted(part, tell) for part in parts]
@@ -160,75 +152,16 @@ def _merge(adapters: Sequence[str | Path | Adapter], chosen: MergeSettings, tell
 
 
 @dataclass(frozen=True)
-class _Task:
-    """What is merged, and how."""
-
-    adapters: list[Adapter]  # as they take part: cut and balanced
-    balance: tuple[float, ...]  # the factors that have balanced them
-    layers: list[Layer]
-    joint_rank: int  # the largest of any layer
-    plan: Plan  # its rank at most that
-    dtype: torch.dtype  # of the factors of the merged adapter
-
-
-@dataclass(frozen=True)
 class _InCore:
     """What was merged in core space, λ, and what of it is still to be applied."""
 
-    task: _Task
+    task: Task
     buckets: list[MergedBucket]
     scale: float
     gain: float
 
 
-def _statistics(plan: Plan, read: Sequence[Adapter]) -> list[Statistics]:
-    """Those of the adapters, as these were read; none without calibration."""
-    if plan.calibration is None:
-        return []
-    statistics = load_calibration(plan.calibration)
-    check_statistics(statistics, read, plan.calibration)
-    return statistics
-
-
-def _calibrated(
-    task: _Task, statistics: Sequence[ByModule], inputs: Sequence[Adapter], chosen: MergeSettings
-) -> tuple[list[_Task], Calibrated]:
-    """The layers with statistics, and those without as a merge of their own, as it would be without calibration."""
-    plan = task.plan
-    split = split_layers(task.layers, statistics, plan.weights, task.balance, plan.ridge, plan.subspaces)
-    tasks = []
-    if split.calibrated:
-        present = presence(split.calibrated, task.adapters)
-        tasks = [replace(task, layers=split.calibrated, plan=replace(plan, weights=plan.weights.relative(present)))]
-    if split.plain:
-        names = {layer.name for layer in split.plain}
-        plain = _lined_up(inputs, make_plan(chosen.without_calibration(), len(inputs)))
-        tasks += [replace(plain, layers=[layer for layer in plain.layers if layer.name in names])]
-    return tasks, Calibrated(frozenset(layer.name for layer in split.calibrated), split.ridge, tuple(split.alike))
-
-
-def _lined_up(inputs: Sequence[Adapter], plan: Plan) -> _Task:
-    adapters, balance = _prepared(inputs, plan)
-    layers = line_up(adapters)
-    check_ranks(plan.core, layers)
-    plan.weights.check([layer.name for layer in layers])
-    joint_rank = max(min(sum(layer.ranks), *layer.shape) for layer in layers)
-    rank = plan.rank and min(plan.rank, joint_rank)  # a core rank may still be larger
-    plan = replace(plan, weights=replace(plan.weights, factors=plan.blocks.factors(adapters)), rank=rank)
-    dtype = plan.dtype or template(layers[0].name, inputs).up.dtype
-    return _Task(adapters, tuple(balance), layers, joint_rank, plan, dtype)
-
-
-def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], list[float]]:
-    """The adapters as they take part, and the factors that have balanced them."""
-    cut = [truncated(adapter, rank) for adapter, rank in zip(inputs, plan.truncate, strict=True)]
-    if not plan.balance:
-        return cut, [1.0] * len(cut)
-    balance = balancing_factors(cut, plan.weights.default, plan.balance)
-    return [scaled(adapter, gain) for adapter, gain in zip(cut, balance, strict=True)], balance
-
-
-def _in_core(task: _Task, tell: Progress) -> _InCore:
+def _in_core(task: Task, tell: Progress) -> _InCore:
     buckets = list(_merge_layers(task, tell))
     return _InCore(task, buckets, *_strength(task.plan, buckets))
 
@@ -240,14 +173,14 @@ def _lifted(part: _InCore, tell: Progress) -> list[tuple[Factors, MergedBatch]]:
     return list(_through(Stage.LIFT, work, part.buckets, _counts(part.buckets), task.plan.device, tell))
 
 
-def _merge_layers(task: _Task, tell: Progress, stage: Stage = Stage.MERGE) -> Iterator[MergedBucket]:
+def _merge_layers(task: Task, tell: Progress, stage: Stage = Stage.MERGE) -> Iterator[MergedBucket]:
     plan = task.plan
     work = partial(merge_bucket, layers=task.layers, plan=plan)
     buckets = split_buckets(task.layers, _MOST[plan.device.type], plan.core_rank)
     return _through(stage, work, buckets, [len(bucket.positions) for bucket in buckets], plan.device, tell)
 
 
-def _kept_at(rank: int, tasks: Sequence[_Task], same: bool, tell: Progress) -> list[float]:
+def _kept_at(rank: int, tasks: Sequence[Task], same: bool, tell: Progress) -> list[float]:
     """What the merge keeps of each adapter at another rank, which is the core rank too where that is the same."""
     parts = []
     for task in tasks:
@@ -310,7 +243,7 @@ def _norms(part: _InCore) -> dict[str, float]:
     return dict(zip(names, norms.tolist(), strict=True))
 
 
-def _joined(parts: Sequence[Adapter], task: _Task) -> Adapter:
+def _joined(parts: Sequence[Adapter], task: Task) -> Adapter:
     """The modules of all parts as one adapter, in the order of the layers; the rest is that of the first part."""
     if len(parts) == 1:
         return parts[0]
