@@ -108,7 +108,7 @@ def loaded(module: str) -> set[str]:
 
 def test_the_graph_holds_what_it_should():
     """A reader of imports that reads nothing would find no fault either."""
-    assert ("lorafold.pipelines.merge.pipeline", "lorafold.core_space") in ARROWS
+    assert ("lorafold.pipelines.merge.task", "lorafold.core_space") in ARROWS
     assert Import("torch", True) in IMPORTS["lorafold.geometry.angles"]
     assert any(other.name.startswith("hydra") and not other.at_once for other in IMPORTS["lorafold.cli.app"])
     assert "torch" in loaded("lorafold.commands.merge.run")
