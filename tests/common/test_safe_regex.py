@@ -64,3 +64,13 @@ def test_what_is_usable_comes_to_an_end(pattern: str) -> None:
     texts = ["a" * 40] * 3
     assert unusable([pattern], texts) is None
     assert not any(re.search(pattern, text) for text in texts)
+
+
+def test_all_patterns_over_all_texts_have_a_thousand_million_ways() -> None:
+    """Two repetitions have binomial(n + 3, 3) ways from any place of a text of n characters."""
+    each = math.comb(40 + 3, 3)
+    most = 1_000_000_000 // each
+    assert unusable(["a*b*"], ["a" * 40] * most) is None
+    assert unusable(["a*b*"], ["a" * 40] * (most + 1)) == "a*b*"
+    half = ["a" * 40] * (most // 2 + 1)
+    assert unusable(["a*b*", "name", "c*d*"], half) == "c*d*"

@@ -8,6 +8,7 @@ import torch
 
 import lorafold
 from lorafold.common.errors import LorafoldError
+from lorafold.core_rules._sign_election import agreeing
 from tests.builders import Source
 from tests.core_rules.applying import apply, bound, uniform
 from tests.core_rules.entry_oracles import ORACLES
@@ -127,3 +128,10 @@ def test_dropping_keeps_the_expectation(name):
 def test_mistakes_in_options_are_named_before_any_file_is_read(core, message):
     with pytest.raises(LorafoldError, match=message):
         lorafold.merge(["no such file"], core=core)
+
+
+@pytest.mark.parametrize(("left", "sign"), [(3e-12, 1), (-3e-12, -1), (1e-12, 0), (-1e-16, 0)])
+def test_what_rounding_may_have_left_has_no_sign(left, sign):
+    """Entries cancel below 1e-12 of the sum of their sizes, here 2."""
+    terms = torch.tensor([1.0, -1.0 + left], dtype=torch.float64).view(1, 2, 1, 1)
+    assert agreeing(terms).flatten().tolist() == [sign > 0, sign < 0]

@@ -118,6 +118,12 @@ def test_no_displaced_point_is_nearer_in_geodesic_distance(haar, tangent):
             assert total("geodesic", expmap(best, tangent(best, size)), frames, WEIGHTS) > value
 
 
+def test_no_step_is_needed_where_all_subspaces_are_one():
+    frame = torch.eye(5, dtype=torch.float64)[:, :2]
+    mean = karcher_mean([frame, frame], tolerance=0.0, max_iterations=3)
+    assert bool(mean.converged) and int(mean.iterations) == 0 and float(mean.gradient_norm) == 0
+
+
 def test_elements_of_a_batch_stop_on_their_own(haar, tangent, projector_gap):
     centre = haar(2, 20, 3)
     spread = torch.tensor([0.01, 0.5], dtype=torch.float64)[:, None, None]

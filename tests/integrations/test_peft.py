@@ -55,6 +55,27 @@ def test_it_is_the_route_over_files(kind: str, dtype: torch.dtype, settings: dic
     assert result.metrics()["summary"]["converged"] == merged.metrics()["summary"]["converged"]
 
 
+@pytest.mark.filterwarnings("ignore:`corda_config` specified but will be ignored")
+def test_what_the_merge_does_not_change_stays_as_peft_holds_it() -> None:
+    """Also what JSON has no word for, so that an adapter of a file could not hold it."""
+    from peft.tuners.lora.config import CordaConfig
+
+    model = peft_model("llama")
+    model.peft_config["first"].corda_config = CordaConfig(cache_file="activations.pt")
+    add_merged_adapter(model, NAMES, WEIGHTS, "merged", rank=2)
+    first, merged = (vars(model.peft_config[name]) for name in ("first", "merged"))
+    changed = {
+        "r",
+        "lora_alpha",
+        "rank_pattern",
+        "alpha_pattern",
+        "target_modules",
+        "inference_mode",
+        "init_lora_weights",
+    }
+    assert {key: merged[key] for key in merged.keys() - changed} == {key: first[key] for key in first.keys() - changed}
+
+
 @KINDS
 def test_the_exact_sum_adds_every_update(kind: str) -> None:
     model = peft_model(kind)

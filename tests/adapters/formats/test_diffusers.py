@@ -168,6 +168,15 @@ def test_refused(tmp_path: Path, metadata: dict | list | None, more: dict, probl
     assert problem in str(caught.value) and caught.value.path is not None
 
 
+def test_parts_without_an_adapters_name_are_no_second_adapter(tmp_path: Path) -> None:
+    tensors = {
+        "unet.a.lora_A.default.weight": normal(2, 5),
+        "unet.a.lora_B.default.weight": normal(6, 2),
+        "unet.a.alpha": torch.tensor(3.0),
+    }
+    assert load(kohya_file(tmp_path / "a.safetensors", tensors)).modules["unet.a"].scale == 1.5
+
+
 def test_two_adapters_in_one_file_are_refused(tmp_path: Path) -> None:
     tensors = {
         f"unet.{name}.lora_{x}.{name}.weight": t for name in "ab" for x, t in (("A", normal(2, 5)), ("B", normal(6, 2)))
