@@ -163,10 +163,9 @@ def _add(model: PeftModel, merged: Sequence[str], name: str, adapter: Adapter) -
     from peft import set_peft_model_state_dict
 
     configs: list[Any] = [model.peft_config[one] for one in merged]
-    derived = {key: value for key, value in export_config(adapter).items() if value != adapter.config.get(key)}
     whole = sorted({module for config in configs for module in config.modules_to_save or ()})
     # Initialisations such as PiSSA would change the base model's weights.
-    changes = {**derived, "init_lora_weights": True, "modules_to_save": whole or None}
+    changes = {**export_config(adapter), "init_lora_weights": True, "modules_to_save": whole or None}
     model.add_adapter(name, replace(configs[0], **changes))
     tensors = FORMATS["peft"].tensors(adapter)
     _prepare(model, name, tensors)
