@@ -22,25 +22,20 @@ class Metric:
     directions: Tensor  # Q (b, n, K), of any angles to each other
     sizes: Tensor  # S (b, K), >= 0
 
-    def apply(self, columns: Tensor) -> Tensor:
-        """T X of X (b, n, R)."""
-        across = self.sizes[..., None] * (self.directions.mT @ columns)
-        return torch.baddbmm(self.diagonal[..., None] * columns, self.directions, across)
-
-    def solve(self, columns: Tensor) -> Tensor:
-        """T⁻¹X of X (b, n, R): Y - D⁻¹Q S^½ (I + S^½QᵀD⁻¹QS^½)⁻¹ S^½QᵀY with Y = D⁻¹X (Woodbury 1950)."""
-        root = self.sizes.sqrt()[..., None]
-        Y, scaled = columns / self.diagonal[..., None], self.directions / self.diagonal[..., None]
-        inner = root * (self.directions.mT @ scaled) * root.mT
-        inner.diagonal(dim1=-2, dim2=-1).add_(1)
-        across = torch.cholesky_solve(root * (self.directions.mT @ Y), torch.linalg.cholesky(inner))
-        return torch.baddbmm(Y, scaled, root * across, alpha=-1)
-
     def gram(self, columns: Tensor) -> Tensor:
         """XᵀTX of X (b, n, R), as sums of squares, in which nothing cancels.  (b, R, R)"""
         weighted = self.diagonal.sqrt()[..., None] * columns
         across = self.sizes.sqrt()[..., None] * (self.directions.mT @ columns)
         return torch.baddbmm(weighted.mT @ weighted, across.mT, across)
+
+    def to(self, dtype: torch.dtype) -> Metric:
+        """In this precision."""
+        return Metric(self.diagonal.to(dtype), self.directions.to(dtype), self.sizes.to(dtype))
+
+    @property
+    def scaled(self) -> Tensor:
+        """D⁻¹Q.  (b, n, K)"""
+        return self.directions / self.diagonal[..., None]
 
     @property
     def level(self) -> Tensor:
@@ -56,9 +51,41 @@ class Moments:
     of_adapters: tuple[Metric, ...]
     mean: Metric  # T
 
+    def quotients(self) -> list[Tensor]:
+        """D⁻¹D_i of every adapter.  (b, n) each"""
+        return [M.diagonal / self.mean.diagonal for M in self.of_adapters]
+
+    def solve(self, own: Sequence[Tensor], along: Tensor, inner: Tensor) -> Tensor:
+        """C of [T⁻¹M_1X_1 .. T⁻¹M_NX_N] = P + D⁻¹Q C, where P = D⁻¹[D_1X_1 .. D_NX_N].  (b, K, R)
+
+        With F = diag(S_i Q_iᵀX_i) the right side M_iX_i is DP + QF, and by Woodbury (1950) C = F - S^½B⁻¹S^½(QᵀP + HF)
+        with H = QᵀD⁻¹Q and B = I + S^½HS^½. Where S > 0, that is S^½B⁻¹(S^-½F - S^½QᵀP), in which nothing cancels.
+
+        Args:
+            own: Q_iᵀX_i of every adapter (b, k_i, R_i).
+            along: QᵀP (b, K, R).
+            inner: H (b, K, K).
+        """
+        F = torch.zeros_like(along)
+        offsets = [0, 0]
+        for M, part in zip(self.of_adapters, own, strict=True):
+            k, r = part.shape[-2:]
+            F[:, offsets[0] : offsets[0] + k, offsets[1] : offsets[1] + r] = M.sizes[..., None] * part
+            offsets = [offsets[0] + k, offsets[1] + r]
+        root = self.mean.sizes.sqrt()[..., None]
+        B = root * inner * root.mT
+        B.diagonal(dim1=-2, dim2=-1).add_(1)
+        of_none = torch.where(root > 0, 0.0, F)  # of adapters without a share in T
+        relative = torch.where(root > 0, F / root, 0.0) - root * (along + inner @ of_none)
+        return of_none + root * torch.cholesky_solve(relative, torch.linalg.cholesky(B))
+
 
 def moments(
-    statistics: Sequence[Sequence[LayerStatistics]], strengths: Tensor, shares: Tensor, ridge: float
+    statistics: Sequence[Sequence[LayerStatistics]],
+    strengths: Tensor,
+    shares: Tensor,
+    ridge: float,
+    widths: Sequence[int] | None = None,
 ) -> Moments:
     """The norms of layers of equal n, in float64 on the device of the weights; C = diag(d - diag(QSQᵀ))₊ + QSQᵀ.
 
@@ -69,11 +96,12 @@ def moments(
         strengths: c_i > 0 (b, N).
         shares: ŵ_i >= 0 (b, N), in no layer all zero.
         ridge: the part of the mean eigenvalue that is added to each.
+        widths: columns of Q for each adapter; None: as many as are needed.
     """
-    widths = [max(len(layer.eigenvalues) for layer in own) for own in statistics]
+    widths = widths or [max(len(layer.eigenvalues) for layer in own) for own in statistics]
     b, n, device = len(strengths), len(statistics[0][0].diagonal), strengths.device
     Q = torch.zeros(b, sum(widths), n, dtype=torch.float64, device=device).mT
-    parts = torch.split(Q, widths, -1)
+    parts = torch.split(Q, list(widths), -1)
     own = [_second_moment(layers, part, ridge) for layers, part in zip(statistics, parts, strict=True)]
     scaled = [_times(metric, strengths[:, i]) for i, metric in enumerate(own)]
     weighted = [_times(metric, shares[:, i]) for i, metric in enumerate(scaled)]

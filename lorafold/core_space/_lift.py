@@ -5,13 +5,13 @@ b = modules, d = m or n, R = core dimension, r = rank.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lorafold.core_space._basis import Basis
-from lorafold.core_space._columns import columns, gram
+from lorafold.core_space._columns import columns, directions_of, gram
 from lorafold.core_space._layer import Layer, Side, chunks
 from lorafold.core_space._reduce import CoreBatch
 
@@ -36,6 +36,7 @@ class Combination:
 
     weights: Tensor  # (b, R, r)
     moderate: bool  # little cancels in X `weights`
+    across: Tensor | None = None  # C `weights` (b, K, r) of calibrated layers, see `Columns`
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,13 @@ class Liftable:
         weights = scale * combination.weights
         factors: dict[int, Tensor] = {}
         grams = torch.zeros_like(weights.mT @ weights)
+        widths = directions_of(self.layers)
         for positions in chunks(self.layers, side, self.slots):
-            own = columns([self.layers[i] for i in positions], side, self.slots, work, weights.device)
+            layers = [self.layers[i] for i in positions]
+            own = columns(layers, side, self.slots, work, weights.device, widths, solved=False)
             W = weights[positions].to(work)
-            lifted = own.X @ W if side == "left" else W.mT @ own.X.mT
+            across = None if combination.across is None else scale * combination.across[positions].to(work)
+            lifted = own.P @ W if side == "left" else own.combined(W, across)
             grams[positions] = gram(lifted if side == "left" else lifted.mT, own.metric).to(grams.dtype)
             factors |= zip(positions, lifted.to(dtype).cpu(), strict=True)
         return LiftedSide([factors[i] for i in range(len(self.layers))], grams)
@@ -73,7 +77,10 @@ def liftable(batch: CoreBatch, left: Tensor, right: Tensor) -> Liftable:
         batch: the reduced layers.
         left, right: X and Y, coordinates (b, R, r).
     """
-    return Liftable(batch.layers, batch.slots, _combination(batch.left, left), _combination(batch.right, right))
+    combination = _combination(batch.right, right)
+    if batch.across is not None:
+        combination = replace(combination, across=batch.across @ combination.weights)
+    return Liftable(batch.layers, batch.slots, _combination(batch.left, left), combination)
 
 
 def lift(batch: CoreBatch, left: Tensor, right: Tensor, dtype: torch.dtype) -> tuple[LiftedSide, LiftedSide]:

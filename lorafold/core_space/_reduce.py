@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from lorafold.common.batched import scatter_rows, select_rows
 from lorafold.core_space._basis import Basis, orthonormal_basis
-from lorafold.core_space._columns import columns
+from lorafold.core_space._columns import columns, directions_of
 from lorafold.core_space._frames import adapter_frames
 from lorafold.core_space._layer import Layer, Side, balanced_factors, chunks
 from lorafold.core_space.problem import Problem
@@ -39,6 +39,7 @@ class CoreBatch:
     left: Basis
     right: Basis
     problem: Problem
+    across: Tensor | None = None  # C of calibrated layers, see `Columns`
 
     @property
     def downs(self) -> tuple[Tensor, ...]:
@@ -65,19 +66,23 @@ def reduce_layers(
     Raises:
         NonFiniteError: NaN or Inf among the factors.
     """
-    left, right = _joint_bases(layers, slots, weights.device)
+    left, right, across = _joint_bases(layers, slots, weights.device)
     ill = set() if same_factors else _ill_conditioned(left, right, slots)
     if ill:
         layers = [balanced_factors(layer) if row in ill else layer for row, layer in enumerate(layers)]
-        left, right = _joint_bases(layers, slots, weights.device)
+        left, right, across = _joint_bases(layers, slots, weights.device)
     scales = torch.tensor([layer.scales for layer in layers], dtype=torch.float64, device=weights.device)
     ups, downs = _blocks(left.coords, slots), _blocks(right.coords, slots)
     problem, *rest = (_problem(ups, downs[k:], scales, weights) for k in range(0, len(downs), len(slots)))
-    return CoreBatch(tuple(layers), tuple(slots), left, right, replace(problem, others=next(iter(rest), None)))
+    return CoreBatch(tuple(layers), tuple(slots), left, right, replace(problem, others=next(iter(rest), None)), across)
 
 
-def _joint_bases(layers: Sequence[Layer], slots: Sequence[int], device: torch.device) -> tuple[Basis, Basis]:
-    return _joint_basis(layers, "left", slots, device), _joint_basis(layers, "right", slots, device)
+def _joint_bases(
+    layers: Sequence[Layer], slots: Sequence[int], device: torch.device
+) -> tuple[Basis, Basis, Tensor | None]:
+    """Of the left and of the right, and C of the right."""
+    left, _ = _joint_basis(layers, "left", slots, device)
+    return left, *_joint_basis(layers, "right", slots, device)
 
 
 def _ill_conditioned(left: Basis, right: Basis, slots: Sequence[int]) -> set[int]:
@@ -100,18 +105,25 @@ def _blocks(coords: Tensor, slots: Sequence[int]) -> tuple[Tensor, ...]:
     return torch.split(coords, [*slots] * repeats, -1)
 
 
-def _joint_basis(layers: Sequence[Layer], side: Side, slots: Sequence[int], device: torch.device) -> Basis:
-    """An orthonormal basis of the span of one side's columns of every layer."""
-    calibration = layers[0].calibration
-    width = sum(slots) * (2 if side == "right" and calibration and calibration.subspaces else 1)
+def _joint_basis(
+    layers: Sequence[Layer], side: Side, slots: Sequence[int], device: torch.device
+) -> tuple[Basis, Tensor | None]:
+    """An orthonormal basis of the span of one side's columns of every layer, and C where they are calibrated."""
+    calibration = layers[0].calibration if side == "right" else None
+    width = sum(slots) * (2 if calibration and calibration.subspaces else 1)
     gram = torch.zeros(len(layers), width, width, dtype=torch.float64, device=device)
+    widths = directions_of(layers)
+    across = gram.new_zeros(len(layers), sum(widths), width) if calibration else None
     for positions in chunks(layers, side, slots):
-        gram[positions] = columns([layers[i] for i in positions], side, slots, torch.float64, device).gram()
+        own = columns([layers[i] for i in positions], side, slots, torch.float64, device, widths=widths)
+        gram[positions] = own.gram()
+        if across is not None and own.across is not None:
+            across[positions] = own.across
     if not bool(gram.isfinite().all()):
         raise NonFiniteError
     basis = orthonormal_basis(gram)
     weak = (~basis.sound).nonzero().squeeze(-1)
-    return _second_pass(basis, weak, layers, side, slots) if len(weak) else basis
+    return (_second_pass(basis, weak, layers, side, slots) if len(weak) else basis), across
 
 
 def _second_pass(basis: Basis, weak: Tensor, layers: Sequence[Layer], side: Side, slots: Sequence[int]) -> Basis:

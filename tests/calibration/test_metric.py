@@ -71,10 +71,28 @@ def test_the_mean_and_what_is_done_with_it(k, ridge):
     assert_close(dense(norms.mean), unit * T)
     assert_close(torch.stack([dense(own) for own in norms.of_adapters], 1), unit[:, None] * M)
     X, T = Source(1).normal(2, 10, 4), unit * T
-    assert_close(norms.mean.apply(X), T @ X)
-    assert_close(norms.mean.solve(norms.mean.apply(X)), X, rtol=1e-8, atol=1e-8)
-    assert_close(norms.mean.solve(X), torch.linalg.solve(T, X), rtol=1e-7, atol=1e-7)
     assert_close(norms.mean.gram(X), X.mT @ T @ X)
+
+
+@pytest.mark.parametrize("shares", [(0.3, 0.7), (1.0, 0.0)])
+@pytest.mark.parametrize(("k", "ridge"), [(4, 0.1), (4, 1e-9), (12, 1e-6)])
+def test_columns_moved_by_the_mean(k, ridge, shares):
+    """[T⁻¹M_1X_1, T⁻¹M_2X_2], also where the diagonal is next to nothing."""
+    source = Source(3)
+    all_of = [[random_moment(source, 12)] for _ in shares]
+    norms = moments(
+        [[layer_statistics(C, k) for C in own] for own in all_of],
+        torch.ones(1, 2, dtype=torch.float64),
+        torch.tensor([shares], dtype=torch.float64),
+        ridge,
+    )
+    T, M, X = norms.mean, norms.of_adapters, [source.normal(1, 12, r) for r in (2, 3)]
+    P = torch.cat([quotient[..., None] * own for quotient, own in zip(norms.quotients(), X, strict=True)], -1)
+    own = [one.directions.mT @ x for one, x in zip(M, X, strict=True)]
+    C = norms.solve(own, T.directions.mT @ P, T.directions.mT @ T.scaled)
+    right = torch.cat([dense(one) @ x for one, x in zip(M, X, strict=True)], -1)
+    assert_close(P + T.scaled @ C, torch.linalg.solve(dense(T), right), rtol=1e-6, atol=1e-9)
+    assert_close(dense(T) @ (P + T.scaled @ C), right, rtol=1e-8, atol=1e-9)
 
 
 def test_any_basis_of_an_eigenspace_serves():

@@ -102,6 +102,17 @@ class TestDense:
             U = torch.linalg.eigh(whole @ T @ whole.mT).eigenvectors[:, -rank:]
             assert relative(result[name], U @ U.mT @ whole) < 1e-11
 
+    def test_files_of_16_bits_lose_no_more_than_their_rounding(self):
+        """Their factors are formed in float32."""
+        adapters, moments, _ = trio()
+        rounded = [
+            changed(each, lambda module: replace(module, up=module.up.bfloat16(), down=module.down.bfloat16()))
+            for each in adapters
+        ]
+        found = [statistics(*both, 30, f"{i}") for i, both in enumerate(zip(rounded, moments, strict=True))]
+        want = {name: dense(*of_name(name, rounded, moments), [1, 1, 1])[0] for name in SHAPES}
+        assert worst(merged(rounded, found, rank="max"), want) < 2**-7
+
     def test_the_error_is_that_in_its_norm(self):
         adapters, moments, found = trio()
         result = lorafold.merge(adapters, calibration=found, rank=4)
