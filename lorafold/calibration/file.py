@@ -21,7 +21,7 @@ from torch import Tensor
 from lorafold.adapters.files.atomic import staged
 from lorafold.adapters.files.finite import check_tensors
 from lorafold.adapters.files.tensor_file import open_tensors, write_tensors
-from lorafold.calibration.statistics import LayerStatistics, Statistics
+from lorafold.calibration.statistics import DIRECTIONS_DTYPE, LayerStatistics, Statistics
 from lorafold.common.errors import LorafoldError
 
 _ENTRY, _VERSION = "lorafold_statistics", 1
@@ -47,12 +47,16 @@ def save_statistics(statistics: Statistics, path: str | Path) -> Path:
     for name, layer in statistics.layers.items():
         own = {key: getattr(layer, key) for key in _TENSORS}
         number = numbers.setdefault(tuple((t.data_ptr(), t.shape, t.stride()) for t in own.values()), len(numbers))
-        tensors |= {f"{number}.{key}": tensor.detach().to(torch.float32) for key, tensor in own.items()}
+        tensors |= {f"{number}.{key}": tensor.detach().to(_dtype(key)) for key, tensor in own.items()}
         modules[name] = {"input": number, "tokens": layer.tokens, "energy": layer.energy}
     head = {"version": _VERSION, **{key: getattr(statistics, key) for key in _HEAD}, "modules": modules}
     with staged(target) as scratch:
         write_tensors(scratch, tensors, {_ENTRY: json.dumps(head, ensure_ascii=False, separators=(",", ":"))})
     return target
+
+
+def _dtype(key: str) -> torch.dtype:
+    return DIRECTIONS_DTYPE if key == "directions" else torch.float32
 
 
 def load_statistics(path: str | Path) -> Statistics:

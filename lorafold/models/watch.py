@@ -17,7 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from lorafold.adapters import Adapter, Module
 from lorafold.calibration.moments import RunningMoments
-from lorafold.calibration.statistics import LayerStatistics
+from lorafold.calibration.statistics import DIRECTIONS_DTYPE, LayerStatistics
 from lorafold.common.errors import LorafoldError
 from lorafold.models.attach import input_of
 from lorafold.models.layers import Part, inner_layer
@@ -162,7 +162,7 @@ def _add(moments: RunningMoments, read: Tensor) -> None:
 
 
 def _measured(stream: _Stream, directions: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Diagonal, directions and eigenvalues as they are kept: float32, on the CPU."""
+    """Diagonal, directions and eigenvalues as they are kept: float32, the many numbers in float16; on the CPU."""
     diagonal = stream.moments.diagonal
     if not diagonal.isfinite().all():
         raise LorafoldError(
@@ -171,4 +171,4 @@ def _measured(stream: _Stream, directions: int) -> tuple[Tensor, Tensor, Tensor]
             remedy="Run the model in float32 or bfloat16: dtype=float32.",
         )
     vectors, values = stream.moments.eigenpairs(directions)
-    return tuple(tensor.float().cpu() for tensor in (diagonal, vectors, values))  # type: ignore[return-value]
+    return diagonal.float().cpu(), vectors.to(DIRECTIONS_DTYPE).cpu(), values.float().cpu()

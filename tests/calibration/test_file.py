@@ -23,8 +23,8 @@ def three() -> Statistics:
     """Of three modules, two of which read the same input."""
     source = Source(0)
     first, second = (layer_statistics(random_moment(source, n), k) for n, k in ((8, 3), (5, 0)))
-    first = LayerStatistics(first.diagonal.float(), first.directions.float(), first.eigenvalues.float(), 60, 1.5)
-    second = LayerStatistics(second.diagonal.float(), second.directions.float(), second.eigenvalues.float(), 60, 0.0)
+    first = LayerStatistics(first.diagonal.float(), first.directions.half(), first.eigenvalues.float(), 60, 1.5)
+    second = LayerStatistics(second.diagonal.float(), second.directions.half(), second.eigenvalues.float(), 60, 0.0)
     return Statistics({"q": first, "k": replace(first, energy=2.5), "o": second}, "ab", "cd", "models/β", 32)
 
 

@@ -55,7 +55,7 @@ DEFAULTS = {
         **RUN,
         **dict.fromkeys(("inputs", "size")),
         **dict.fromkeys(("device", "dtype"), "auto"),
-        "directions": 16,
+        "directions": 32,
         "max_tokens": 512,
         "steps": 4,
         "batch": 8,

@@ -19,8 +19,9 @@ from lorafold.models.attach import attached
 from lorafold.models.layers import Part
 from lorafold.models.run import Batch, Pass, at_rest, model_passes
 from lorafold.models.watch import Watch
+from lorafold.pipelines.calibrate.settings import CalibrateSettings
 
-DIRECTIONS = 16
+DIRECTIONS = CalibrateSettings.directions
 
 
 def collect(
@@ -74,7 +75,8 @@ def gathered(
         LorafoldError: no passes, or activations that are not finite.
     """
     if not isinstance(directions, int) or directions < 0:
-        raise LorafoldError(f"directions={directions!r}, expected a whole number >= 0", remedy="directions=16.")
+        remedy = f"directions={DIRECTIONS}."
+        raise LorafoldError(f"directions={directions!r}, expected a whole number >= 0", remedy=remedy)
     watch, inputs = Watch(layers, adapter, directions, share), 0
     with watch.watching():
         for each in passes:

@@ -30,7 +30,7 @@ class CalibrateSettings:
         "text, prompt or messages; safetensors with input_ids and attention_mask",
         GOES_IN,
     )
-    directions: int = setting(16, "eigenpairs kept of what a layer reads, beside its diagonal", _MEASURED)
+    directions: int = setting(32, "eigenpairs kept of what a layer reads, beside its diagonal", _MEASURED)
     max_tokens: int = setting(512, "of an input; longer ones are cut", _MEASURED)
     steps: int = setting(4, "of denoising, for a diffusers pipeline", _MEASURED)
     size: int | None = setting(None, "of its images in pixels; null: the pipeline's own", _MEASURED)
