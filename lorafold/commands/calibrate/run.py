@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorafold.adapters.files.locate import STATISTICS
+from lorafold.adapters.save import check_not_input
 from lorafold.commands.calibrate.config import CalibrateConfig
 from lorafold.commands.calibrate.table import one_line, show
 from lorafold.common.errors import LorafoldError
@@ -44,7 +45,7 @@ def _recorded(config: CalibrateConfig) -> Recorded:
 
 
 def _work(config: CalibrateConfig, run: Run, paths: Sequence[Path], settings: CalibrateSettings) -> CalibrateResult:
-    _check_targets(config, _targets(config, run, paths))
+    _check_targets(config, _targets(config, run, paths), settings.inputs)
     with progress_bar(run.alone) as progress:
         return calibrate_adapters(paths, settings, progress=progress)
 
@@ -64,11 +65,12 @@ def _targets(config: CalibrateConfig, run: Run, paths: Sequence[Path]) -> list[P
     return [folder / f"{name.replace('/', '-')}{STATISTICS}" for name in short_names([str(path) for path in paths])]
 
 
-def _check_targets(config: CalibrateConfig, targets: Sequence[Path]) -> None:
+def _check_targets(config: CalibrateConfig, targets: Sequence[Path], inputs: Sequence[str | Path]) -> None:
     """Before anything is computed: nothing is written twice, or over something unasked."""
     if config.beside and config.output is not None:
         raise LorafoldError("beside=true and output=, which are two places", remedy="Leave out one of them.")
     for number, target in enumerate(targets):
+        check_not_input(target, inputs)
         if target in targets[:number]:
             raise LorafoldError("the statistics of two adapters", path=target, remedy="Name each adapter once.")
         if config.beside and target.exists() and not config.overwrite:

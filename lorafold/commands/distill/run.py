@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from lorafold.commands.distill.config import DistillConfig
-from lorafold.commands.distill.table import kept_start, one_line, show
+from lorafold.commands.distill.table import one_line, show, what_got_worse
 from lorafold.common.device import device_of
 from lorafold.common.errors import LorafoldError
 from lorafold.common.progress import progress_bar
@@ -22,6 +22,7 @@ from lorafold.pipelines.distill.pipeline import distill as distill_adapters
 from lorafold.pipelines.distill.plan import make_distill_plan
 from lorafold.pipelines.distill.settings import DistillSettings
 from lorafold.pipelines.distill.state import Saved
+from lorafold.runs.output import check_output
 from lorafold.runs.record_run import Recorded, record_run, write_output
 from lorafold.runs.run import Run
 
@@ -49,7 +50,7 @@ def _recorded(config: DistillConfig) -> Recorded:
         one_line=one_line,
         show=show,
         write=write_output("distilled"),
-        warning=kept_start,
+        warning=what_got_worse,
     )
 
 
@@ -72,6 +73,7 @@ def _checked(config: DistillConfig, settings: DistillSettings, count: int) -> _C
 
 
 def _work(config: DistillConfig, run: Run, paths: Sequence[Path], settings: DistillSettings) -> DistillResult:
+    check_output(run.base, config.output, config.overwrite, config.inputs)
     corpora = [read_inputs(path) for path in config.inputs]
     loaded = load_model(config.base or "", device_of(config.device))
     inputs = [_inputs(corpus, loaded, settings) for corpus in corpora]

@@ -19,7 +19,8 @@ _LEGEND = (
     "before, after: E|h - h_i|^2 / E|h_base - h_i|^2 on the inputs held back,",
     "0 with the adapter alone, 1 without adapters.",
 )
-_KEPT = "The inputs held back came out no better: the adapter is the start, the merge without inputs."
+_KEPT = "The inputs held back came out no better: the adapter is the start, a merge of the adapters."
+_WORSE = "Further away than the start was: {}. The mean over the adapters decides what is kept."
 
 
 def show(metrics: Metrics, console: Console | None = None) -> None:
@@ -29,8 +30,8 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     console.print(_table(metrics))
     for line in _LEGEND:
         say(console, line, "dim")
-    if metrics["summary"]["kept"] == "start":
-        say(console, _KEPT, "yellow")
+    if warning := what_got_worse(metrics):
+        say(console, warning, "yellow")
     say(console, f"merged adapter: {relative_to_cwd(metrics['output']['path'])}")
 
 
@@ -43,9 +44,14 @@ def one_line(metrics: Metrics) -> str:
     )
 
 
-def kept_start(metrics: Metrics) -> str:
-    """What must be said where nothing was learnt."""
-    return _KEPT if metrics["summary"]["kept"] == "start" else ""
+def what_got_worse(metrics: Metrics) -> str:
+    """What must be said where nothing was learnt, or where what was learnt is not nearer to each adapter."""
+    if metrics["summary"]["kept"] == "start":
+        return _KEPT
+    inputs = metrics["inputs"]
+    names = short_names([entry["path"] for entry in inputs])
+    worse = [name for name, entry in zip(names, inputs, strict=True) if entry["after"] > entry["before"]]
+    return _WORSE.format(printable(", ".join(worse), 200)) if worse else ""
 
 
 def _title(metrics: Metrics) -> str:

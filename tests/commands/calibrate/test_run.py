@@ -196,6 +196,8 @@ def refused() -> Iterator[tuple[str, dict[str, Any], str]]:
     yield "adapter", {"adapters": ["first", "other.safetensors"]}, r"ghost: no layer of the model \(1 of"
     yield "twice", {"adapters": ["first", "first"], "beside": True}, "the statistics of two adapters"
     yield "places", {"beside": True, "output": "x"}, "beside=true and output=, which are two places"
+    own = {"adapters": "first", "inputs": "first.stats.safetensors"}
+    yield "over inputs", {**own, "beside": True, "overwrite": True}, "the output is the input"
     yield "directions", {"directions": -1}, "directions=-1, expected a whole number >= 0"
     yield "batch", {"batch": 0}, "batch=0, expected a whole number >= 1"
     yield "device", {"device": "tpu"}, "device='tpu' is unknown"

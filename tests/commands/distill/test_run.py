@@ -95,6 +95,17 @@ def test_a_run_that_was_stopped_goes_on(place, monkeypatch):
     assert again["summary"]["seconds"] == resumed["summary"]["seconds"]  # the record of before
 
 
+def test_an_adapter_that_is_further_away_is_named(place, capsys):
+    metrics = distill(run_in(place, "worse"), DistillConfig(**JOB))
+    for entry, before, after in zip(metrics["inputs"], (0.9, 0.2), (0.3, 0.4), strict=True):
+        entry |= {"before": before, "after": after}
+    capsys.readouterr()
+    for kept, words in (("learnt", "Further away than the start was: b."), ("start", "the adapter is the start")):
+        metrics["summary"]["kept"] = kept
+        show(metrics)
+        assert words in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -107,6 +118,7 @@ def test_a_run_that_was_stopped_goes_on(place, monkeypatch):
         ({"inputs": ["a_in.safetensors", "few.txt"]}, "few.txt"),
         ({"manifold": "sphere"}, "unknown manifold"),
         ({"adapters": ["a", "nope"]}, "nope"),
+        ({"output": "a_in.safetensors", "overwrite": True}, "the output is the input"),
     ],
 )
 def test_what_is_refused(place, changes, message):
