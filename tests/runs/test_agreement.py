@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,7 @@ from lorafold.runs.agreement import Agreement, agreement_evaluator
 from lorafold.runs.run import Run
 from tests.builders import changed
 from tests.builders import one_thread as one_thread
+from tests.command_lines import lorafold as lorafold_command
 from tests.pipelines.distill.distill_cases import BERT_SHAPES, MODELS, SIZES, adapters, as_float32, inputs, on_disk
 
 transformers = pytest.importorskip("transformers")
@@ -108,6 +110,26 @@ def test_a_merge_is_judged_and_a_search_is_told(place):
     from lorafold.commands.merge.score import check_score, score_of
 
     assert score_of(check_score("agreement", True), metrics) == metrics["evaluation"]["agreement"]
+
+
+@pytest.mark.slow
+def test_sweeps_and_searches_are_judged_by_it(place, tmp_path):
+    judge = ["evaluator=agreement", f"evaluator_model={place}/MODEL", "score=agreement"]
+    judge += [f"evaluator_inputs=[{place}/a_in.safetensors,{place}/b_in.safetensors]"]
+    given = [f"adapters=[{place}/a,{place}/b]", "rank=3", "page=false", *judge]
+    sweep = lorafold_command("merge", "-m", *given, "scale=0.2,1", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert sweep.returncode == 0, sweep.stderr
+    for number, scale in enumerate((0.2, 1.0)):
+        metrics = json.loads((tmp_path / f"sweep/{number}/metrics.json").read_text())
+        assert metrics["config"]["scale"] == scale
+        assert metrics["evaluation"] == judged(place)(metrics["output"]["path"])
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.direction=maximize"]
+    ended = lorafold_command("merge", "-m", *given, *search, "scale=interval(0.2,2)", "hydra.sweep.dir=b", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    scores = [json.loads((tmp_path / f"b/{n}/metrics.json").read_text())["evaluation"]["agreement"] for n in range(3)]
+    best = (tmp_path / "b/optimization_results.yaml").read_text()
+    assert float(best.split("best_value:")[1]) == max(scores)
 
 
 def test_a_language_model_decides_at_its_last_token():
