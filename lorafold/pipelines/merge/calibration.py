@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -123,13 +124,19 @@ def _adapter_name(adapters: Sequence[Adapter], number: int) -> str:
 def by_module(statistics: Statistics, read: Adapter, matched: Adapter) -> ByModule:
     """The statistics under the names that modules have where another format was matched.
 
-    A module that was renamed, or split, has its `down` in memory where it was; of fused ones nothing is known.
+    A module that was renamed, split or fused of parts with one `down` has that in memory where it was, and reads what
+    they read; a part counts with the energy of the whole. Where several modules have one `down` and read different
+    inputs, or `down` is new, nothing is known.
     """
-    names = {module.down.data_ptr(): name for name, module in read.modules.items()}
-    origins = {
-        name: name if name in read.modules else names.get(module.down.data_ptr(), "")
-        for name, module in matched.modules.items()
-    }
+    inputs = {name: id(layer.diagonal) for name, layer in statistics.layers.items()}
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, module in read.modules.items():
+        names[module.down.data_ptr()].append(name)
+    origins = {}
+    for name, module in matched.modules.items():
+        same = [name] if name in read.modules else names[module.down.data_ptr()]
+        if len({inputs.get(each) for each in same}) == 1:
+            origins[name] = same[0]
     return {name: statistics.layers[old] for name, old in origins.items() if old in statistics.layers}
 
 

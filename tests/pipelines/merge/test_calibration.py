@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 import lorafold
 from lorafold.adapters import Adapter, Module
+from lorafold.adapters.conversion.convert import convert
 from lorafold.calibration import Statistics
 from lorafold.calibration.content_hash import content_hash
 from lorafold.common.errors import LorafoldError
@@ -276,6 +277,51 @@ class TestPlainModules:
         merged_adapter = lorafold.merge(adapters, calibration=found, weights=[1, 1, 2]).adapter
         want = sum(w * ad.deltas["d"] for w, ad in zip((0.25, 0.25, 0.5), adapters, strict=True))
         assert torch.allclose(merged_adapter.deltas["d"], want)
+
+
+QKV, PROJ = "lora_unet_double_blocks_0_img_attn_qkv", "lora_unet_double_blocks_0_img_attn_proj"
+
+
+class TestOtherFormats:
+    """Of Flux, whose query, key and value are one layer in kohya's files and three in diffusers'."""
+
+    def known(self, shared_down: bool = False) -> tuple[list[Adapter], list[Statistics]]:
+        shapes = {QKV: (18, 6), PROJ: (6, 6)}
+        adapters = [random_adapter("kohya", shapes, 2, seed=i) for i in (1, 2)]
+        if shared_down:
+            down = adapters[1].modules[QKV].down
+            adapters[1] = changed(adapters[1], lambda module: replace(module, down=down))
+        source, found = Source(9), []
+        for i, adapter in enumerate(adapters):
+            moments = {name: random_moment(source, 6) for name in shapes}
+            found.append(statistics(adapter, moments, 6, f"{i}"))
+        return adapters, found
+
+    def as_parts(self, adapter: Adapter, found: Statistics) -> tuple[Adapter, Statistics]:
+        """In diffusers' names, with statistics of its own: those of the whole."""
+        other = convert(adapter, "diffusers")
+        layers = {name: found.layers[PROJ if "to_out" in name else QKV] for name in other.modules}
+        return other, replace(found, layers=layers, adapter_hash=content_hash(other))
+
+    @pytest.mark.parametrize("first", ["parts", "whole"])
+    def test_parts_and_the_whole_read_one_input(self, first, caplog):
+        adapters, found = self.known()
+        want = lorafold.merge(adapters, calibration=found, rank="max").adapter
+        want = convert(want, "diffusers") if first == "parts" else want
+        pairs = list(zip(adapters, found, strict=True))
+        which = 0 if first == "parts" else 1
+        pairs[which] = self.as_parts(*pairs[which])
+        result = lorafold.merge([a for a, _ in pairs], calibration=[s for _, s in pairs], rank="max")
+        assert "have no statistics" not in caplog.text
+        assert worst(updates(result.adapter), updates(want)) < 1e-9
+
+    def test_where_down_does_not_tell_which_layer_it_is_nothing_is_known(self, caplog):
+        adapters, found = self.known(shared_down=True)
+        first = self.as_parts(adapters[0], found[0])
+        result = lorafold.merge([first[0], adapters[1]], calibration=[first[1], found[1]], rank="max")
+        assert "4 of 4 modules have no statistics" in caplog.text
+        plain = lorafold.merge([first[0], adapters[1]], rank="max")
+        assert worst(updates(result.adapter), updates(plain.adapter)) < 1e-9
 
 
 class TestRefusals:
