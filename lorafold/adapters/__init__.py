@@ -6,7 +6,7 @@ A format is one module here: importing it enters it in `FORMATS`.
 from __future__ import annotations
 
 from lorafold.adapters.adapter import Adapter as Adapter
-from lorafold.adapters.formats import comfyui, diffusers, kohya, peft
+from lorafold.adapters.formats import comfyui, diffusers, gguf, kohya, mlx, peft, torchtune
 from lorafold.adapters.formats.registry import FORMATS as FORMATS
 from lorafold.adapters.formats.registry import Format as Format
 from lorafold.adapters.formats.registry import check_finite as check_finite
@@ -22,8 +22,11 @@ __all__ = [
     "check_finite",
     "comfyui",
     "diffusers",
+    "gguf",
     "kohya",
     "load",
+    "mlx",
     "peft",
     "save",
+    "torchtune",
 ]

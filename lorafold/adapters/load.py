@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorafold.adapters.adapter import Adapter
-from lorafold.adapters.files.locate import locate
-from lorafold.adapters.files.tensor_file import open_tensors
+from lorafold.adapters.files.open_adapter import open_adapter
 from lorafold.adapters.formats.registry import format_of
 from lorafold.adapters.parametrisations.full_difference import factor_full_differences, whole_layers
 from lorafold.adapters.parametrisations.settle import resolve_pending
@@ -34,7 +33,7 @@ def load(path: str | Path, *, base: str | Path | None = None, rank: int = INPUT_
     """
     if not isinstance(rank, int) or rank < 1:
         raise LorafoldError(f"input_rank={rank!r}, expected a whole number >= 1", remedy="For example input_rank=128.")
-    file = open_tensors(locate(path))
+    file = open_adapter(path)
     adapter = resolve_pending(format_of(file).read(file), file.path, base, rank)
     if not adapter.modules:
         adapter = factor_full_differences(replace(adapter, path=file.path), whole_layers(adapter), rank)

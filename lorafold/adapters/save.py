@@ -11,7 +11,6 @@ from typing import Protocol, cast
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.atomic import staged
 from lorafold.adapters.files.finite import check_tensors
-from lorafold.adapters.files.locate import TENSORS_NAME
 from lorafold.adapters.formats.registry import FORMATS, Format
 from lorafold.adapters.readers import warn_of_readers
 from lorafold.common.errors import LorafoldError
@@ -32,8 +31,8 @@ def save(adapter: Adapter | Result, path: str | Path, *, forbid: Collection[str 
 
     Args:
         adapter: with finite factors and scales and at least one module; or what `merge`, `resize` or `convert` returns.
-        path: PEFT: a folder, else a file `*.safetensors`. An existing file is replaced, an existing folder only if it
-            holds nothing but a PEFT adapter.
+        path: PEFT, MLX and torchtune: a folder, else a file `*.safetensors` or `*.gguf`. An existing file is replaced,
+            an existing folder only if it holds nothing but such an adapter.
         forbid: files and folders, such as the inputs, that must not be overwritten, by whatever name.
 
     Returns:
@@ -92,20 +91,20 @@ def _check_kind(form: Format, target: Path) -> None:
     """A file for a single-file format, and else a folder in which nothing else would be lost."""
     entries, is_file = _look(target)
     if not form.companions:
-        if target.suffix != ".safetensors" or entries is not None:
+        if target.suffix != form.suffix or entries is not None:
             raise LorafoldError(
                 f"not a file name for {form.name}",
                 path=target,
-                remedy="Name a file that ends in .safetensors; for a folder, convert the adapter to peft.",
+                remedy=f"Name a file that ends in {form.suffix}; for a folder, convert the adapter to peft.",
             )
     elif target.suffix == ".safetensors" or is_file:
-        files = " or ".join(name for name, other in FORMATS.items() if not other.companions)
+        files = " or ".join(name for name, other in FORMATS.items() if not other.companions and other.style)
         raise LorafoldError(
             f"not a folder name for {form.name}",
             path=target,
             remedy=f"Name a folder; for a single file, convert the adapter to {files}.",
         )
-    elif others := sorted((entries or set()) - {TENSORS_NAME, *form.companions}):
+    elif others := sorted((entries or set()) - {form.file, *form.companions}):
         raise LorafoldError(
             f"the folder also holds {', '.join(others[:3])}", path=target, remedy="Choose another folder."
         )

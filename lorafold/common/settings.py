@@ -21,7 +21,7 @@ RUNS = "Where it runs"
 
 # Rank to which LoHa, LoKr, DoRA and full differences are cut when they are read.
 INPUT_RANK = 128
-BASE_HELP = "weights of the model that they were trained on, file or folder; needed for DoRA only"
+BASE_HELP = "the model that they were trained on, file or folder; needed for DoRA, and for GGUF and torchtune of Llama"
 INPUT_RANK_HELP = "to which LoHa, LoKr, DoRA and full weights are cut when read; LoRA is read as it is"
 DIFFERENT_BASES_HELP = "true: go on with adapters of different architectures"
 

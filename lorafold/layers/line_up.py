@@ -46,7 +46,7 @@ def load_all(
     check_list(adapters)
     read = read_all(adapters, base, rank)
     check_bases(read, allow_different_bases)
-    loaded = matched(read)
+    loaded = matched(read, base)
     warn_of_strangers(loaded)
     factored = {name for adapter in loaded for name in adapter.modules}
     return [factor_full_differences(adapter, factored, rank) for adapter in loaded]

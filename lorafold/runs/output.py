@@ -16,7 +16,7 @@ def output_path(folder: Path, base: Path, output: str | None, stem: str, form: s
     """What the user named, as seen from `base`; else a file or folder, whichever the format is, in the run's folder."""
     if output is not None:
         return base / with_home(output)
-    return folder / (stem if FORMATS[form].companions else f"{stem}.safetensors")
+    return folder / FORMATS[form].named(stem)
 
 
 def check_output(base: Path, output: str | None, overwrite: bool, read: Collection[str | Path]) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from lorafold.adapters.adapter import Adapter
+from lorafold.adapters.conversion.language import FORMATS as LANGUAGE_FORMATS
+from lorafold.adapters.conversion.language import as_transformers, for_tool
 from lorafold.adapters.conversion.paths import under_names
 from lorafold.adapters.conversion.relabel import relabelled, targets
 from lorafold.adapters.formats.diffusers_config import METADATA_KEY
@@ -23,13 +26,13 @@ from lorafold.adapters.naming import (
     places,
 )
 from lorafold.adapters.naming.paths import wrapped
-from lorafold.common.errors import LorafoldError
+from lorafold.common.errors import LorafoldError, suggest
 
 # Entries about the bytes and the layout of the old file.
 _STALE = (*HASHES, METADATA_KEY)
 
 
-def convert(adapter: Adapter, format: str) -> Adapter:
+def convert(adapter: Adapter, format: str, base: str | Path | None = None, model: str | None = None) -> Adapter:
     """The adapter in `format`, with the same Delta W for every layer of the model.
 
     Layers that one side fuses (q, k and v of Flux and SD3) are split exactly, or fused into a block-diagonal `up` whose
@@ -39,17 +42,22 @@ def convert(adapter: Adapter, format: str) -> Adapter:
     Args:
         adapter: of an architecture that `names` knows.
         format: key of `FORMATS`.
+        base: folder of the base model, on whose config.json the files of llama.cpp and torchtune depend.
+        model: which architecture it is for; None: as names, shapes and metadata say.
 
     Raises:
         LorafoldError: an unknown format or architecture, or something that the format cannot hold.
     """
     form = FORMATS[format]
+    if adapter.format != form.name and {adapter.format, form.name} & {*LANGUAGE_FORMATS}:
+        return between_tools(adapter, form.name, base)
     if form.style is None:
         check_holds(adapter, form.name)
         return adapter if adapter.format == form.name else replace(adapter, format=form.name, config={})
     known = namings(adapter.modules)
     if not known and (plain := _unwrapped(adapter)) is not None:
-        return convert(plain, format)
+        return convert(plain, format, model=model)
+    known = known if model is None else [named_model(adapter, known, model)]
     candidates = [(naming, usual_style(form.style, naming)) for naming in known]
     names = tuple(adapter.modules)
     usual = any(targets(names, naming, style) == names for naming, style in candidates)
@@ -59,6 +67,25 @@ def convert(adapter: Adapter, format: str) -> Adapter:
         raise unknown_layer(adapter, f"cannot be renamed for {form.name}")
     renewed = in_format(adapter, *choose(adapter, candidates), form.name)
     return replace(renewed, metadata={k: v for k, v in adapter.metadata.items() if not k.startswith(_STALE)})
+
+
+def between_tools(
+    adapter: Adapter, format: str, base: str | Path | None = None, like: Adapter | None = None
+) -> Adapter:
+    """The adapter of a language model in another format, where one of the two is for such models alone.
+
+    Args:
+        base: see `convert`.
+        like: an adapter of the format, for a model of the same kind.
+
+    Raises:
+        LorafoldError: a layer that the other tool does not have, or something that depends on the base model.
+    """
+    plain = as_transformers(adapter, base) if adapter.format in LANGUAGE_FORMATS else adapter
+    if format not in LANGUAGE_FORMATS:
+        return convert(plain, format)
+    check_holds(plain, format)
+    return for_tool(plain, format, base, like)
 
 
 def _unwrapped(adapter: Adapter) -> Adapter | None:
@@ -77,6 +104,40 @@ def usual_style(style: str, naming: Naming) -> str:
 
 
 Choice = tuple[Naming, str]
+
+
+def named_model(adapter: Adapter, known: Sequence[Naming], model: str) -> Naming:
+    """The naming of the architecture `model`, if names, shapes and metadata allow it.
+
+    Raises:
+        LorafoldError: no such architecture, or something contradicts it.
+    """
+    names = [name for name in ARCHITECTURES if name != "others"]
+    if model not in names:
+        raise LorafoldError(
+            f"model={model}, expected one of {', '.join(names)}",
+            remedy=f"For example model=flux.{suggest(model, names)}",
+        )
+    title = ARCHITECTURES[model]().title
+    mine = [naming for naming in known if naming.architecture == model]
+    if not mine:
+        raise LorafoldError(
+            f"model={model}, but its names are not those of {title}"
+            + (f", they are those of {titles(known)}" if known else ""),
+            path=adapter.path,
+            key=next(iter(adapter.modules)),
+            remedy="Name the model that it was trained on, or leave model= out.",
+        )
+    shapes = {name: module.shape for name, module in adapter.modules.items()}
+    plausible(adapter, mine)
+    rivals = [naming for naming in known if naming not in mine and has_width(naming, shapes)]
+    if rivals and not has_width(mine[0], shapes) and ARCHITECTURES[model]().widths:
+        raise LorafoldError(
+            f"model={model}, but its layers are as wide as those of {titles(rivals)}, not of {title}",
+            path=adapter.path,
+            remedy="Name the model that it was trained on, or leave model= out.",
+        )
+    return mine[0]
 
 
 def choose(adapter: Adapter, candidates: Sequence[Choice]) -> Choice:
@@ -123,11 +184,12 @@ def _contradicted(adapter: Adapter, candidates: Sequence[Naming], what: str) -> 
 
 
 def _ambiguous(adapter: Adapter, candidates: Sequence[Naming]) -> LorafoldError:
+    models = dict.fromkeys(f"model={naming.architecture}" for naming in candidates if naming.architecture != "others")
     return LorafoldError(
         f"by its names it could be for {titles(candidates)}, whose layers have different names elsewhere",
         path=adapter.path,
         key=next(iter(adapter.modules)),
-        remedy="Keep its format, or state the base model in its metadata as modelspec.architecture.",
+        remedy=f"Say which: {' or '.join(models)}." if models else "Keep its format.",
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.conversion.convert import (
     Choice,
+    between_tools,
     check_holds,
     choose,
     in_format,
@@ -16,26 +18,32 @@ from lorafold.adapters.conversion.convert import (
     unknown_layer,
     usual_style,
 )
+from lorafold.adapters.conversion.language import FORMATS as LANGUAGE_FORMATS
 from lorafold.adapters.conversion.paths import under_paths
 from lorafold.adapters.formats.registry import FORMATS
 from lorafold.adapters.naming import Naming, namings
 from lorafold.common.errors import LorafoldError
 
 
-def matched(adapters: Sequence[Adapter]) -> list[Adapter]:
+def matched(adapters: Sequence[Adapter], base: str | Path | None = None) -> list[Adapter]:
     """The adapters in the format, and with the names, of the first one; exact.
 
     A layer is the same where a dictionary of its architecture says so, or where its path is, whatever wraps the model
     and whether dots are written as underscores. Other adapters of one format keep their names.
 
+    Args:
+        base: folder of the base model, on whose config.json the files of llama.cpp and torchtune depend.
+
     Raises:
         LorafoldError: another format and a layer without counterpart, or something that the first format cannot hold.
     """
     first, *others = adapters
-    return [first, *(_brought(other, first) for other in others)]
+    return [first, *(_brought(other, first, base) for other in others)]
 
 
-def _brought(other: Adapter, first: Adapter) -> Adapter:
+def _brought(other: Adapter, first: Adapter, base: str | Path | None) -> Adapter:
+    if other.format != first.format and {other.format, first.format} & {*LANGUAGE_FORMATS}:
+        return _brought(between_tools(other, first.format, base, first), first, base)
     alike, ours, theirs = other.format == first.format, first.modules.keys(), other.modules.keys()
     if ours <= theirs or theirs <= ours:
         return _as_is(other, first)

@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
 from lorafold.adapters.adapter import Adapter
-from lorafold.adapters.formats.fold_scale import folded
-from lorafold.adapters.module import Module
+from lorafold.adapters.formats.fold_scale import folded, widened
 from lorafold.common.errors import LorafoldError
 
-TARGETS = ("vllm",)
+# What they read.
+TARGETS = {"vllm": "peft", "mlx": "mlx", "gguf": "gguf"}
 _MOST_RANK = 512
 # Settings that no server follows.
-_SETTINGS = ("modules_to_save", "trainable_token_indices", "layer_replication", "target_parameters")
+SETTINGS = ("modules_to_save", "trainable_token_indices", "layer_replication", "target_parameters")
 
 
 def for_vllm(adapter: Adapter) -> Adapter:
@@ -41,7 +38,7 @@ def for_vllm(adapter: Adapter) -> Adapter:
             path=adapter.path,
             remedy=f"Resize it first: lorafold resize rank={_MOST_RANK}.",
         )
-    return replace(adapter, modules={name: _widened(folded(module), rank) for name, module in adapter.modules.items()})
+    return replace(adapter, modules={name: widened(folded(module), rank) for name, module in adapter.modules.items()})
 
 
 def uneven(adapter: Adapter) -> bool:
@@ -50,19 +47,8 @@ def uneven(adapter: Adapter) -> bool:
 
 
 def _obstacles(adapter: Adapter) -> Iterator[tuple[str, str]]:
-    yield from ((key, f"{adapter.config[key]!r}") for key in _SETTINGS if adapter.config.get(key))
+    yield from ((key, f"{adapter.config[key]!r}") for key in SETTINGS if adapter.config.get(key))
     yield from ((key, "a whole weight or bias") for key in adapter.extras)
     for name, module in adapter.modules.items():
         if module.kind != "linear" or module.bias is not None:
             yield name, "a LoRA bias" if module.kind == "linear" else f"a layer of kind {module.kind}"
-
-
-def _widened(module: Module, rank: int) -> Module:
-    """The same update with factors of this rank: zeros for the rest."""
-    if module.rank == rank:
-        return module
-    return replace(module, up=_padded(module.up.mT, rank).mT.contiguous(), down=_padded(module.down, rank))
-
-
-def _padded(factor: Tensor, rank: int) -> Tensor:
-    return torch.cat([factor, factor.new_zeros(rank - len(factor), factor.shape[1])])

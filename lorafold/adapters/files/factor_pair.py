@@ -77,21 +77,48 @@ def factor_pair(file: TensorFile, up_key: str, down_key: str) -> tuple[Tensor, T
             key=up_key,
             remedy="Only the down factor of a convolution may have a kernel; merge the other layers.",
         )
-    if up.shape[1] != down.shape[0]:
+    up = up.flatten(1)
+    _check_ranks(file, up_key, down_key, up, down.flatten(1))
+    return up, down
+
+
+def linear_pair(file: TensorFile, up_key: str, down_key: str, turned: Collection[str] = ()) -> tuple[Tensor, Tensor]:
+    """Up (m, r) and down (r, n); or (E, m, r) and (E, r, n) of the experts of a layer.
+
+    Args:
+        turned: those of the keys whose tensor is stored transposed.
+
+    Raises:
+        LorafoldError: a dtype or shape that no such factor has, or ranks that differ.
+    """
+    up, down = (floating(file, key).mT if key in turned else floating(file, key) for key in (up_key, down_key))
+    if up.ndim not in (2, 3) or up.shape[:-2] != down.shape[:-2] or up.ndim != down.ndim:
         raise LorafoldError(
-            f"rank {up.shape[1]} (shape {tuple(up.shape)}), but {down_key} has rank {down.shape[0]}",
+            f"shape {tuple(up.shape)} with {down_key} of shape {tuple(down.shape)}, expected two matrices",
             path=file.path,
             key=up_key,
             remedy=_EXPORT_AGAIN,
         )
-    if up.shape[1] > max(_MOST_RANK, min(len(up), down[0].numel())):
+    _check_ranks(file, up_key, down_key, up, down)
+    return up, down
+
+
+def _check_ranks(file: TensorFile, up_key: str, down_key: str, up: Tensor, down: Tensor) -> None:
+    (m, rank), (r, n) = up.shape[-2:], down.shape[-2:]
+    if rank != r:
         raise LorafoldError(
-            f"rank {up.shape[1]} of a layer of {len(up)} x {down[0].numel()}, expected at most {_MOST_RANK}",
+            f"rank {rank} (shape {tuple(up.shape)}), but {down_key} has rank {r}",
             path=file.path,
             key=up_key,
             remedy=_EXPORT_AGAIN,
         )
-    return up.flatten(1), down
+    if rank > max(_MOST_RANK, min(m, n)):
+        raise LorafoldError(
+            f"rank {rank} of a layer of {m} x {n}, expected at most {_MOST_RANK}",
+            path=file.path,
+            key=up_key,
+            remedy=_EXPORT_AGAIN,
+        )
 
 
 def contract_tucker(file: TensorFile, mid_key: str, down: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ _LORA = "Name a LoRA."
 # Names of tensors that tell what a file is, the more specific first.
 _CONTENTS = (
     (r"^\d+\.eigenvalues$", "a file of statistics, not a LoRA", "Name the adapter, and this as calibration=."),
-    (r"\.lora_[ab]$", "an MLX adapter, whose factors lorafold does not read", "Convert it to PEFT first."),
     (r"^(emb_params|string_to_param|clip_[lg]|\*)$|^<.+>$", "a textual-inversion embedding, not a LoRA", _LORA),
     (r"^(control_model|controlnet_cond_embedding|input_hint_block|lora_controlnet)", "a ControlNet, not a LoRA", _LORA),
     (r"^controlnet_", "a ControlNet, not a LoRA", _LORA),
@@ -22,7 +21,7 @@ _CONTENTS = (
     (r"^(model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\.", "a whole checkpoint", _ADAPTER),
     (r"^(encoder|decoder)\.(down|up|mid)(_block)?s?\.", "a VAE, not a LoRA", _LORA),
     (
-        r"(^|\.)(layers|h|layer|block|blocks|double_blocks|single_blocks|joint_blocks|transformer_blocks)\.\d+\..*"
+        r"(^|\.)(layers|h|layer|blk|block|blocks|double_blocks|single_blocks|joint_blocks|transformer_blocks)\.\d+\..*"
         r"(weight|bias)$",
         "a whole model",
         _ADAPTER,
@@ -31,7 +30,6 @@ _CONTENTS = (
 )
 # First bytes of files that are no safetensors.
 _BYTES = (
-    (b"GGUF", "a GGUF file, which holds quantised weights", "Name the LoRA that it was made from, as safetensors."),
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "Fetch it with 'git lfs pull'."),
     (b"\x80", "a pickle, whatever its name says", "Export it as safetensors with the tool that wrote it."),
     (b"{", "text (JSON), not a file of tensors", "Name the adapter's folder or its safetensors file."),
@@ -93,7 +91,7 @@ def training_state(path: Path) -> LorafoldError | None:
 
 def folder_of(path: Path) -> LorafoldError | None:
     """The refusal of a configuration or index in place of the folder that it lies in."""
-    if path.name == "adapter_config.json":
+    if path.name in ("adapter_config.json", "adapter_model.safetensors.index.json"):
         return LorafoldError("a configuration, not an adapter", path=path, remedy=f"Give its folder: {path.parent}.")
     if path.name.endswith(".safetensors.index.json"):
         return _model(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from lorafold.adapters.files.foreign import folder_of, nested, remote, training_state, whole_model
@@ -9,6 +10,8 @@ from lorafold.common.errors import LorafoldError
 from lorafold.common.homes import with_home
 
 TENSORS_NAME = "adapter_model.safetensors"
+MLX_NAME = "adapters.safetensors"
+SHARD = re.compile(r"adapter_model-(\d{5})-of-(\d{5})\.safetensors")
 STATISTICS = ".stats.safetensors"  # beside an adapter: what `lorafold calibrate` has left
 _PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth"})
 
@@ -32,17 +35,19 @@ def locate(path: str | Path) -> Path:
 
 
 def _in_folder(folder: Path) -> Path:
-    """PEFT's file, or else the only safetensors file."""
-    if (folder / TENSORS_NAME).is_file():
-        return folder / TENSORS_NAME
+    """PEFT's file or the first of its shards, that of MLX, or else the only file of tensors."""
     files = sorted(file for file in folder.glob("*.safetensors") if not file.name.endswith(STATISTICS))
-    if len(files) == 1:
-        return files[0]
+    named = [folder / name for name in (TENSORS_NAME, MLX_NAME) if (folder / name).is_file()]
+    shards = [file for file in files if SHARD.fullmatch(file.name)]
+    files = files or sorted(folder.glob("*.gguf"))
+    for choice in (named, shards, files if len(files) == 1 else []):
+        if choice:
+            return choice[0]
     if error := whole_model(folder):
         raise error
     if files:
         raise LorafoldError(
-            f"the folder holds {len(files)} safetensors files, expected one adapter",
+            f"the folder holds {len(files)} {files[0].suffix[1:]} files, expected one adapter",
             path=folder,
             remedy=f"Name one of them: {', '.join(file.name for file in files[:5])}.",
         )

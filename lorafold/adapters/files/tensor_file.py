@@ -44,11 +44,24 @@ _PLACES = {dtype: place for place, dtype in enumerate(_DTYPE_NAMES)}
 
 @dataclass(frozen=True)
 class TensorFile:
-    """An open safetensors file: its tensors are views of the memory map, in the order of the file."""
+    """An open file of tensors, which are views of the memory map, in the order of the file.
+
+    Args:
+        path: of the file; of the first one where there are several.
+        tensors: by key.
+        metadata: texts in the header.
+        shards: all files, where there are several.
+    """
 
     path: Path
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
+    shards: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that the tensors are in."""
+        return self.shards or (self.path,)
 
 
 def open_tensors(path: Path) -> TensorFile:

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from lorafold.adapters.files.locate import locate
-from lorafold.adapters.files.tensor_file import open_tensors
+from lorafold.adapters.files.open_adapter import open_adapter
 from lorafold.adapters.formats.registry import format_of
 from lorafold.common.errors import LorafoldError
 
@@ -64,9 +63,9 @@ def unchanged(paths: Sequence[str | Path], files: Sequence[Path] = ()) -> Iterat
 
 def _files(path: str | Path) -> list[Path]:
     """The files of an adapter that are there: `load` is the one to refuse an incomplete one."""
-    tensors = locate(path)
-    companions = [tensors.parent / name for name in format_of(open_tensors(tensors)).companions]
-    return [*filter(Path.is_file, companions), tensors]
+    file = open_adapter(path)
+    companions = [file.path.parent / name for name in format_of(file).companions]
+    return [*filter(Path.is_file, companions), *file.files]
 
 
 def _state(path: str | Path) -> list[tuple[str, int, int, int]] | None:

@@ -1,11 +1,12 @@
-"""A scale moved into the factors, for files that have no place for one."""
+"""Scales moved into the factors and ranks made equal, for files that have no place for them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from lorafold.adapters.formats.diffusers_keys import BIAS, DOWN, UP
@@ -31,6 +32,24 @@ def folded(module: Module) -> Module:
         bias=None if module.bias is None else times(module.bias, module.scale),
         scale=1.0,
     )
+
+
+def widened(module: Module, rank: int) -> Module:
+    """The same update with factors of this rank, which is not lower: zeros for the rest."""
+    if module.rank == rank:
+        return module
+    return replace(module, up=padded(module.up.mT, rank).mT.contiguous(), down=padded(module.down, rank))
+
+
+def padded(factor: Tensor, rank: int) -> Tensor:
+    """(r, ...) with rows of zeros up to `rank`."""
+    return torch.cat([factor, factor.new_zeros(rank - len(factor), factor.shape[1])])
+
+
+def of_one_rank(modules: Collection[Module]) -> list[Module]:
+    """The same updates, all of the largest rank; of scale 1 unless all scales are equal."""
+    rank, scales = max(module.rank for module in modules), {module.scale for module in modules}
+    return [widened(module if len(scales) == 1 else folded(module), rank) for module in modules]
 
 
 def unscaled_tensors(module: Module) -> Iterator[tuple[str, Tensor]]:

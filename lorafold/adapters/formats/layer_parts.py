@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +52,31 @@ def sort_tensors(file: TensorFile, split: Split) -> Sorted:
         else:
             raise unsupported(file.path, key)
     return Sorted(parts, deltas, extras)
+
+
+def sort_parts(file: TensorFile, pattern: re.Pattern[str]) -> dict[str, dict[str, str]]:
+    """The keys of every module by part, in a file of nothing else; the pattern has the groups `name` and `part`.
+
+    Raises:
+        LorafoldError: another tensor.
+    """
+    parts: dict[str, dict[str, str]] = {}
+    for key in file.tensors:
+        match = pattern.fullmatch(key)
+        if match is None:
+            raise unsupported(file.path, key)
+        parts.setdefault(match["name"], {})[match["part"]] = key
+    return parts
+
+
+def check_linear(adapter: Adapter, file: str, kinds: Collection[str] = ("linear",)) -> None:
+    """Refuse what is beside the factors of linear layers, and layers of other `kinds`."""
+    for key in (*adapter.deltas, *adapter.extras):
+        raise LorafoldError(f"{file} holds LoRA factors only", key=key, remedy="Save in the input's format.")
+    for module in adapter.modules.values():
+        if module.bias is not None or module.kind not in kinds:
+            what = "a LoRA bias" if module.bias is not None else f"a layer of kind {module.kind}"
+            raise LorafoldError(f"{what}, which {file} cannot hold", key=module.name, remedy="Save as PEFT.")
 
 
 def check_extras(adapter: Adapter, file: str) -> None:

@@ -50,17 +50,7 @@ def load_config(path: Path) -> dict[str, Any]:
     Raises:
         LorafoldError: no JSON object there, another PEFT method, or a variant of LoRA.
     """
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise LorafoldError(
-            "missing; the scale of PEFT tensors is written there",
-            path=path,
-            remedy="Put the adapter's adapter_config.json beside its tensors.",
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise LorafoldError(f"not readable as JSON ({error})", path=path, remedy=_REPAIR) from error
-    config = _as_lora(config)
+    config = _as_lora(read_json(path))
     check_plain(path, config)
     if str(config.get("init_lora_weights")).startswith(CHANGES_BASE):
         _log.warning(
@@ -71,7 +61,25 @@ def load_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _as_lora(config: dict[str, Any]) -> dict[str, Any]:
+def read_json(path: Path) -> Any:
+    """What is in the configuration beside an adapter's tensors.
+
+    Raises:
+        LorafoldError: no JSON there.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise LorafoldError(
+            "missing; the scale of the tensors is written there",
+            path=path,
+            remedy="Put the adapter's adapter_config.json beside its tensors.",
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise LorafoldError(f"not readable as JSON ({error})", path=path, remedy=_REPAIR) from error
+
+
+def _as_lora(config: Any) -> Any:
     """LoHa and LoKr become plain LoRA as they are read; their alpha has another name, and fields of their own go."""
     if not isinstance(config, dict) or config.get("peft_type") not in ("LOHA", "LOKR"):
         return config

@@ -14,6 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from lorafold.adapters.formats.fold_scale import padded
 from lorafold.adapters.module import Module
 
 _EXPERT = re.compile(r"(.+)#(\d+)")
@@ -45,8 +46,8 @@ def _stack(name: str, group: list[Module], rank: int) -> Module:
     first = group[0]
     if first.name == name:
         return first
-    downs = torch.stack([_padded(module.down, rank) for module in group])  # (E, r, in)
-    ups = torch.stack([_padded(_up(module, first).mT, rank).mT for module in group], dim=-1)  # (m, r, E)
+    downs = torch.stack([padded(module.down, rank) for module in group])  # (E, r, in)
+    ups = torch.stack([padded(_up(module, first).mT, rank).mT for module in group], dim=-1)  # (m, r, E)
     return replace(first, name=name, up=ups.flatten(1), down=downs.flatten(0, 1))
 
 
@@ -54,6 +55,12 @@ def _up(module: Module, first: Module) -> Tensor:
     return module.up if module.scale == first.scale else module.up * (module.scale / first.scale)
 
 
-def _padded(factor: Tensor, rank: int) -> Tensor:
-    """(r, ...) with rows of zeros up to `rank`."""
-    return torch.cat([factor, factor.new_zeros(rank - len(factor), factor.shape[1])])
+def in_layers(module: Module, rank: int) -> tuple[Tensor, Tensor]:
+    """Up (E, m, r) and down (E, r, in) of what `stacked` returns, as MLX and llama.cpp store experts."""
+    up, down = module.up.reshape(len(module.up), rank, -1), module.down.reshape(-1, rank, module.down.shape[1])
+    return up.permute(2, 0, 1), down
+
+
+def of_layers(name: str, up: Tensor, down: Tensor, scale: float) -> Module:
+    """And back: what `experts` takes, with the rank of `down`."""
+    return Module(name, up.permute(1, 2, 0).flatten(1), down.flatten(0, 1), scale)

@@ -11,7 +11,11 @@ _BAKE = "Extract a plain LoRA from base model plus adapter with the tool that ma
 
 # (pattern anywhere in the key, what it is, remedy)
 _VARIANTS = (
-    (r"dora_scale|lora_magnitude_vector", "DoRA, which lorafold reads in kohya and PEFT files only", _BAKE),
+    (
+        r"dora_scale|lora_magnitude_vector|\.magnitude$",
+        "DoRA, which lorafold reads in kohya and PEFT files only",
+        _BAKE,
+    ),
     (r"\.hada_", "LoHa (a Hadamard product), which lorafold reads by its names in kohya files only", _BAKE),
     (r"\.lokr_", "LoKr (a Kronecker product), which lorafold reads by its names in kohya files only", _BAKE),
     (r"\.oft_", "OFT or BOFT (an orthogonal transform), not a plain LoRA", _BAKE),

@@ -12,6 +12,7 @@ from torch import Tensor
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.finite import check_tensors
 from lorafold.adapters.files.foreign import recognised
+from lorafold.adapters.files.locate import TENSORS_NAME
 from lorafold.adapters.files.tensor_file import TensorFile
 from lorafold.adapters.formats.refusals import known_variant
 from lorafold.common.errors import LorafoldError
@@ -34,6 +35,8 @@ class Format:
         tensors: an adapter's tensors by the keys and in the shapes of this format; views where possible.
         write: puts an adapter, its tensors given, at a path that does not exist yet.
         companions: names of the files beside the tensors; with any, an adapter is a folder.
+        file: name of the tensors in such a folder.
+        suffix: of a single file.
         holds: of `CONTENTS`, what a file of this format has a place for beside factors and scales.
         style: key of `STYLES`, how its modules are spelled; None: a conversion leaves their names as they are.
         one_model: whether a file is for one model, not for all of a pipeline.
@@ -45,9 +48,15 @@ class Format:
     tensors: Tensors
     write: Write
     companions: tuple[str, ...] = ()
+    file: str = TENSORS_NAME
+    suffix: str = ".safetensors"
     holds: Collection[str] = ()
     style: str | None = None
     one_model: bool = False
+
+    def named(self, stem: str) -> str:
+        """The name of a folder, or of a file, for an adapter of this format."""
+        return stem if self.companions else stem + self.suffix
 
 
 # What an adapter may have beside factors and scales, in the words of messages.

@@ -159,10 +159,11 @@ _SIGNS = (
     _Sign(r"(^|\.)h\.\d+\.(attn|mlp)\.", None, "a GPT-2-like language model"),
     _Sign(r"^(?!text_encoder).*\.(SelfAttention|EncDecAttention|DenseReluDense)\.", None, "a T5-like model"),
     _Sign(r"^(?!text_encoder)(.*\.)?layers\.\d+\.self_attn\.[qkvo]_proj$", None, "a Llama-like language model"),
+    _Sign(r"^blk\.\d+\.attn_|^layers\.\d+\.attn\.[qkv]_proj$", None, "a Llama-like language model"),
 )
 # Layers whose inputs are as many as a language model is wide.
 _SIZES = re.compile(
-    r"(attention\.self\.(query|key|value)|attn\.c_attn|SelfAttention\.[qkv]|layers\.\d+\.self_attn\.[qkv]_proj)$"
+    r"(attention\.self\.(query|key|value)|attn\.c_attn|SelfAttention\.[qkv]|layers\.\d+\.(self_)?attn\.[qkv]_proj|blk\.\d+\.attn_[qkv])$"
 )
 _STATED = ("ss_base_model_version", "modelspec.architecture")
 

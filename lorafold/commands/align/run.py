@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from lorafold.adapters import FORMATS, Adapter, save
-from lorafold.adapters.files.locate import locate
-from lorafold.adapters.files.tensor_file import open_tensors
+from lorafold.adapters.files.open_adapter import open_adapter
 from lorafold.adapters.metadata.header import signed
 from lorafold.commands.align.config import AlignConfig
 from lorafold.commands.align.table import not_converged, one_line, show
@@ -33,7 +32,7 @@ def _write(outcome: Outcome) -> dict[str, Any]:
 
 def _holds(path: Path, adapter: Adapter) -> bool:
     """Whether the file holds these very tensors, so that there is nothing to write."""
-    there = open_tensors(locate(path)).tensors
+    there = open_adapter(path).tensors
     tensors = FORMATS[adapter.format].tensors(adapter)
     return all(key in there and torch.equal(there[key], tensor) for key, tensor in tensors.items())
 
@@ -42,8 +41,8 @@ def _save(outcome: Outcome, number: int) -> Path:
     adapter, hashes = outcome.result.adapters[number], outcome.hashes
     reference = None if number == 0 else hashes[0]
     signed_adapter = signed(adapter, "align", outcome.metrics["config"], [hashes[number]], reference)
-    suffix = "" if FORMATS[adapter.format].companions else ".safetensors"
-    return save(signed_adapter, outcome.run.folder / f"aligned_{number + 1}{suffix}", forbid=outcome.read)
+    name = FORMATS[adapter.format].named(f"aligned_{number + 1}")
+    return save(signed_adapter, outcome.run.folder / name, forbid=outcome.read)
 
 
 _ALIGN = Recorded(

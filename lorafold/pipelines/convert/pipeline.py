@@ -108,8 +108,8 @@ def convert(
     with clock("read"):
         (source,) = load_all([adapter], chosen.base, chosen.input_rank)
     with clock("convert"):
-        converted = convert_adapter(source, form)
-        converted = converted if chosen.target is None else for_vllm(converted)
+        converted = convert_adapter(source, form, chosen.base, chosen.model)
+        converted = for_vllm(converted) if chosen.target == "vllm" else converted
         modules = converted.modules.values()
         ranks, alphas = [module.rank for module in modules], [module.rank * module.scale for module in modules]
         metadata = merged_metadata([source], [1.0], ranks, alphas, form)
@@ -125,12 +125,12 @@ def check_convert(settings: ConvertSettings) -> str:
         LorafoldError: none, or an unknown one, or an unknown target.
     """
     if settings.target is not None:
-        if settings.target not in TARGETS or settings.format not in (None, "peft"):
+        if settings.target not in TARGETS or settings.format not in (None, TARGETS[settings.target]):
             raise LorafoldError(
                 f"target={settings.target} with format={settings.format}, expected target={' or '.join(TARGETS)} alone",
                 remedy="For example target=vllm.",
             )
-        return FORMATS["peft"].name
+        return TARGETS[settings.target]
     if settings.format is None or settings.format not in FORMATS:
         raise LorafoldError(
             f"format={settings.format}, expected one of {', '.join(FORMATS)}",

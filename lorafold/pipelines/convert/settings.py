@@ -20,8 +20,13 @@ from lorafold.common.settings import (
 class ConvertSettings:
     """Into which format."""
 
-    format: str | None = setting(None, "kohya, diffusers, comfyui or peft", "What it becomes")
-    target: str | None = setting(None, "vllm: PEFT, of one rank and scale, as that server needs it", "What it becomes")
+    format: str | None = setting(None, "kohya, diffusers, comfyui, peft, mlx, gguf or torchtune", "What it becomes")
+    target: str | None = setting(
+        None, "vllm (PEFT of one rank and scale), mlx, or gguf (llama.cpp): what that server loads", "What it becomes"
+    )
+    model: str | None = setting(
+        None, "what it is for, if its file leaves that open: sd, sdxl, flux, flux2, sd3, wan, qwen, ...", GOES_IN
+    )
     base: str | None = setting(None, BASE_HELP, GOES_IN)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
 
@@ -31,5 +36,6 @@ class ConvertOptions(TypedDict, total=False):
 
     format: str | None
     target: str | None
+    model: str | None
     base: str | None
     input_rank: int

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
-from lorafold.adapters.files.locate import locate
-from lorafold.adapters.files.tensor_file import open_tensors
+from lorafold.adapters.files.open_adapter import open_adapter
 from lorafold.adapters.formats.registry import format_of
 from lorafold.common.errors import LorafoldError
 from lorafold.common.homes import with_home
@@ -97,9 +96,9 @@ def inspect(
 
 def _read(path: str | Path) -> tuple[Adapter, frozenset[str], int]:
     """The adapter, its tensors' names, and the size of the file."""
-    file = open_tensors(locate(path))
+    file = open_adapter(path)
     adapter = replace(format_of(file).read(file), path=with_home(path))
-    return adapter, frozenset(file.tensors), file.path.stat().st_size
+    return adapter, frozenset(file.tensors), sum(part.stat().st_size for part in file.files)
 
 
 def _settled(adapter: Adapter, rank: int) -> Adapter:

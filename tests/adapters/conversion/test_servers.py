@@ -79,5 +79,5 @@ def test_what_vllm_has_no_place_for_is_refused(parts: dict[str, Any], problem: s
 
 @pytest.mark.parametrize("settings", [{"target": "tgi"}, {"target": "vllm", "format": "kohya"}])
 def test_an_unknown_target_is_refused(settings: dict[str, str]) -> None:
-    with pytest.raises(LorafoldError, match="expected target=vllm alone"):
+    with pytest.raises(LorafoldError, match="expected target=vllm or mlx or gguf alone"):
         convert(adapter(), **settings)

@@ -15,7 +15,7 @@ PIPELINE = ("lora_unet_mid_block_attentions_0_proj_in", "lora_te_text_model_enco
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_one_file_holds_all_models_of_a_pipeline_but_pefts(name):
+def test_one_file_holds_all_models_of_a_pipeline_or_is_for_one(name):
     adapter = random_adapter("kohya", dict.fromkeys(PIPELINE, (6, 5)), 2)
-    with pytest.raises(LorafoldError) if name == "peft" else nullcontext():
+    with pytest.raises(LorafoldError) if FORMATS[name].one_model else nullcontext():
         assert len(convert(adapter, name).modules) == 2
