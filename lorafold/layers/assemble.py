@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
 from lorafold.adapters.formats.peft_merge import merged_config
+from lorafold.adapters.formats.peft_tokens import with_all_tokens
 from lorafold.adapters.metadata.header import merged_metadata
 from lorafold.common.errors import LorafoldError
 from lorafold.core_space import NonFiniteError
@@ -38,6 +39,7 @@ def assemble(
         LorafoldError: tensors of the adapters that contradict each other.
         NonFiniteError: NaN or Inf among the biases and other tensors.
     """
+    adapters = with_all_tokens(adapters)
     first = adapters[0]
 
     def terms(name: str) -> list[float]:

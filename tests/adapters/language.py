@@ -52,11 +52,15 @@ def peft_adapter(rank: int = 2, scale: float = 1.5, blocks: int = 2) -> Adapter:
 
 def interleaved(rows: Tensor) -> Tensor:
     """Row h of a head of size d, in order: 0, d/2, 1, d/2 + 1, ...: what llama.cpp and torchtune make of q and k."""
-    order = [head + half * HEAD // 2 + i for head in range(0, len(rows), HEAD) for i in range(HEAD // 2) for half in (0, 1)]
+    order = [
+        head + half * HEAD // 2 + i for head in range(0, len(rows), HEAD) for i in range(HEAD // 2) for half in (0, 1)
+    ]
     return rows[order]
 
 
-def gguf_file(path: Path, adapter: Adapter, *, architecture: str = "llama", permuted: bool = True, **entries: Any) -> Path:
+def gguf_file(
+    path: Path, adapter: Adapter, *, architecture: str = "llama", permuted: bool = True, **entries: Any
+) -> Path:
     """What convert_lora_to_gguf.py makes of an adapter whose modules have one alpha."""
     from gguf import GGUFWriter
 
@@ -86,7 +90,11 @@ def gguf_file(path: Path, adapter: Adapter, *, architecture: str = "llama", perm
 def mlx_folder(path: Path, tensors: Mapping[str, Tensor], scale: Any = 20.0, **config: Any) -> Path:
     """What mlx_lm.lora saves."""
     path.mkdir(exist_ok=True)
-    settings = {"fine_tune_type": "lora", "num_layers": 2, "lora_parameters": {"rank": 2, "scale": scale, "dropout": 0.0}}
+    settings = {
+        "fine_tune_type": "lora",
+        "num_layers": 2,
+        "lora_parameters": {"rank": 2, "scale": scale, "dropout": 0.0},
+    }
     (path / "adapter_config.json").write_text(json.dumps({**settings, **config}))
     save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path / "adapters.safetensors")
     return path
@@ -106,7 +114,12 @@ def torchtune_folder(path: Path, adapter: Adapter) -> Path:
         tensors[f"{ours}.lora_b.weight"] = interleaved(module.up) if swapped else module.up
     save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path / "adapter_model.safetensors")
     first = next(iter(adapter.modules.values()))
-    config = {"peft_type": "LORA", "r": first.rank, "lora_alpha": first.scale * first.rank, "target_modules": ["q_proj"]}
+    config = {
+        "peft_type": "LORA",
+        "r": first.rank,
+        "lora_alpha": first.scale * first.rank,
+        "target_modules": ["q_proj"],
+    }
     (path / "adapter_config.json").write_text(json.dumps(config))
     return path
 

@@ -82,6 +82,17 @@ def factor_pair(file: TensorFile, up_key: str, down_key: str) -> tuple[Tensor, T
     return up, down
 
 
+def groups(file: TensorFile, up_key: str | None, down_key: str | None) -> int:
+    """How many groups of outputs the up factor of a convolution has; 0 where it has none."""
+    if up_key is None or down_key is None:
+        return 0
+    up, down = file.tensors[up_key], file.tensors[down_key]
+    if not (2 < down.ndim == up.ndim <= 5) or 0 in (*up.shape, *down.shape) or any(size != 1 for size in up.shape[2:]):
+        return 0
+    count, rest = divmod(down.shape[0], up.shape[1])
+    return count if count > 1 and not rest and up.shape[0] % count == 0 and down.shape[0] <= _MOST_RANK else 0
+
+
 def linear_pair(file: TensorFile, up_key: str, down_key: str, turned: Collection[str] = ()) -> tuple[Tensor, Tensor]:
     """Up (m, r) and down (r, n); or (E, m, r) and (E, r, n) of the experts of a layer.
 

@@ -1,7 +1,8 @@
 """PEFT's format: a folder of adapter_config.json and adapter_model.safetensors.
 
 `base_model.model.N.lora_A.weight` (r, in, *kernel), `...lora_B.weight` (m, r, 1, ...), `...lora_B.bias` (m,);
-embeddings `...lora_embedding_A` (r, vocabulary), `...lora_embedding_B` (dim, r). Some exports keep the adapter's name,
+embeddings `...lora_embedding_A` (r, vocabulary), `...lora_embedding_B` (dim, r); convolutions of g groups have `lora_B`
+(m, r / g, 1, ...). Some exports keep the adapter's name,
 `lora_A.default.weight`; PEFT's own files have none. Every tensor without "lora_" is an absolute one. Read, but never
 written, are `...lora_magnitude_vector` (m,) or (1, m, 1, ...), with ".weight" in some versions: DoRA; and
 `...lokr_w1` or `...hada_w1_a` (see `lycoris`), with the scale alpha / r of the configuration. Wrappers, of a compiled
@@ -20,7 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from lorafold.adapters.adapter import Adapter
-from lorafold.adapters.files.factor_pair import bias_vector, check_complete, factor_pair
+from lorafold.adapters.files.factor_pair import bias_vector, check_complete, factor_pair, floating, groups
 from lorafold.adapters.files.locate import TENSORS_NAME
 from lorafold.adapters.files.tensor_file import TensorFile, storable, write_tensors
 from lorafold.adapters.formats.peft_config import CONFIG_NAME, Scaling, load_config, scaling
@@ -64,7 +65,7 @@ def _tensors(adapter: Adapter) -> dict[str, Tensor]:
 
 def _parts(module: Module, biased: bool) -> Iterator[tuple[str, Tensor]]:
     """The tensors of one module; if one module has a LoRA bias, PEFT expects one of all, so others get zeros."""
-    base, (m, n), r = _PREFIX + module.name, module.shape, module.rank
+    base, (m, n) = _PREFIX + module.name, module.shape
     if module.kind == "embedding":
         if biased:
             raise LorafoldError(
@@ -75,8 +76,8 @@ def _parts(module: Module, biased: bool) -> Iterator[tuple[str, Tensor]]:
         yield f"{base}.{_EMBEDDING_DOWN}", module.down
         yield f"{base}.{_EMBEDDING_UP}", module.up
         return
-    yield f"{base}.{_DOWN}", module.down.reshape(r, n // math.prod(module.kernel), *module.kernel)
-    yield f"{base}.{_UP}", module.up.reshape(m, r, *(1 for _ in module.kernel))
+    yield f"{base}.{_DOWN}", module.down.reshape(-1, n // math.prod(module.kernel), *module.kernel)
+    yield f"{base}.{_UP}", module.up.reshape(m, -1, *(1 for _ in module.kernel))
     if biased:
         yield f"{base}.{_BIAS}", module.up.new_zeros(m) if module.bias is None else module.bias
 
@@ -117,10 +118,12 @@ def parse(file: TensorFile, config: Mapping[str, Any], config_path: Path) -> Ada
     parts, extras = _sort_keys(file)
     rule = scaling(config_path, config, file.tensors)
     dora = (_DORA,) if config.get("use_dora") else ()
-    layers = {
-        name: _layer(file, name, keys, rule, dora, bool(config.get("target_parameters")))
-        for name, keys in parts.items()
-    }
+    layers: dict[str, Module | Pending] = {}
+    for name, keys in parts.items():
+        if count := groups(file, keys.get(_UP), keys.get(_DOWN)):
+            layers |= _groups(file, name, keys, rule, count)
+        else:
+            layers[name] = _layer(file, name, keys, rule, dora, bool(config.get("target_parameters")))
     modules, pending = sort_layers(layers)
     modules = {single.name: single for module in modules.values() for single in _singles(module, rule)}
     return Adapter("peft", modules, extras=extras, metadata=file.metadata, config=config, pending=pending)
@@ -129,7 +132,25 @@ def parse(file: TensorFile, config: Mapping[str, Any], config_path: Path) -> Ada
 def _singles(module: Module, rule: Scaling) -> Iterable[Module]:
     """The module, or one for each of the experts that it stacks."""
     rank, _ = rule.resolve(module.name)
-    return [module] if module.rank == rank else experts(module, rank)
+    return [module] if module.rank == rank or "#" in module.name else experts(module, rank)
+
+
+def _groups(file: TensorFile, name: str, keys: Mapping[str, str], rule: Scaling, count: int) -> dict[str, Module]:
+    """One module for each group of a convolution's outputs, "NAME#g", so that a merge treats it by itself.
+
+    PEFT gives `lora_B` the groups of the layer, but not `lora_A`, so that a group's update has all inputs.
+    """
+    for part, key in keys.items():
+        if part not in (_UP, _DOWN):
+            raise unsupported(file.path, key)
+    ups, downs = (floating(file, keys[part]).chunk(count) for part in (_UP, _DOWN))
+    rank, scale = rule.resolve(name)
+    _check_rank(file, keys[_DOWN], len(downs[0]) * count, rank)
+    kernel = tuple(downs[0].shape[2:])
+    return {
+        f"{name}#{g}": Module(f"{name}#{g}", up.flatten(1), down.flatten(1), scale, kernel, kind="conv")
+        for g, (up, down) in enumerate(zip(ups, downs, strict=True))
+    }
 
 
 def _sort_keys(file: TensorFile) -> tuple[dict[str, dict[str, str]], dict[str, Tensor]]:
@@ -177,13 +198,18 @@ def _module(file: TensorFile, name: str, keys: Mapping[str, str], rule: Scaling,
             raise unsupported(file.path, key)
     up, down = factor_pair(file, keys[up_part], keys[down_part])
     rank, scale = rule.resolve(name)
-    if down.shape[0] != rank and (not stacks or down.shape[0] % rank):
-        raise LorafoldError(
-            f"rank {down.shape[0]}, but {CONFIG_NAME} says {rank}; PEFT would not load this",
-            path=file.path,
-            key=keys[down_part],
-            remedy="Correct r and rank_pattern in adapter_config.json, or export the adapter again with PEFT.",
-        )
+    if not stacks or down.shape[0] % rank:
+        _check_rank(file, keys[down_part], down.shape[0], rank)
     kernel = tuple(down.shape[2:])
     kind = "embedding" if embedding else "conv" if kernel else "linear"
     return Module(name, up, down.flatten(1), scale, kernel, bias_vector(file, keys.get(_BIAS), up.shape[0]), kind)
+
+
+def _check_rank(file: TensorFile, key: str, rank: int, stated: int) -> None:
+    if rank != stated:
+        raise LorafoldError(
+            f"rank {rank}, but {CONFIG_NAME} says {stated}; PEFT would not load this",
+            path=file.path,
+            key=key,
+            remedy="Correct r and rank_pattern in adapter_config.json, or export the adapter again with PEFT.",
+        )

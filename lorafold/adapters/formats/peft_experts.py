@@ -1,8 +1,10 @@
-"""PEFT's `target_parameters`: one pair of factors for all experts of a layer, each with its own update.
+"""PEFT's pairs of factors for several parts of a layer, each with its own update: experts, and groups of outputs.
 
-Shapes: E experts, r = rank of each. `lora_A` (E r, in) stacks the experts, `lora_B` (m, r E) has column j of expert e
-at j E + e. Here every expert is a module, "NAME#e", so that a merge treats it by itself. Source: PEFT 0.21,
-`tuners/lora/layer.py` (`ParamWrapper`).
+`target_parameters`: E experts, r = rank of each. `lora_A` (E r, in) stacks the experts, `lora_B` (m, r E) has column j
+of expert e at j E + e. Convolutions of g groups: `lora_A` (r, in, *kernel) has all inputs, and `lora_B`
+(m, r / g, 1, ...) gives the outputs of a group the r / g rows of `lora_A` that are its own. Here every part is a
+module, "NAME#e", so that a merge treats it by itself. Source: PEFT 0.21, `tuners/lora/layer.py` (`ParamWrapper`,
+`_ConvNd`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lorafold.adapters.formats.fold_scale import padded
+from lorafold.adapters.formats.fold_scale import of_one_rank
 from lorafold.adapters.module import Module
 
 _EXPERT = re.compile(r"(.+)#(\d+)")
@@ -30,29 +32,28 @@ def experts(module: Module, rank: int) -> Iterator[Module]:
 
 
 def stacked(modules: Mapping[str, Module]) -> tuple[dict[str, Module], dict[str, int]]:
-    """Modules as PEFT stores them, and the rank of each as PEFT counts it: experts of one layer together.
+    """Modules as PEFT stores them, and the rank of each as PEFT counts it: parts of one layer together.
 
-    Experts of lower rank than others get zeros; of other scale than the first, other factors.
+    Parts of lower rank than others get zeros; where their scales differ, other factors and scale 1.
     """
-    groups: dict[str, list[Module]] = {}
+    layers: dict[str, list[Module]] = {}
     for name, module in modules.items():
         match = _EXPERT.fullmatch(name)
-        groups.setdefault(match[1] if match else name, []).append(module)
-    ranks = {name: max(module.rank for module in group) for name, group in groups.items()}
-    return {name: _stack(name, group, ranks[name]) for name, group in groups.items()}, ranks
+        layers.setdefault(match[1] if match else name, []).append(module)
+    whole = {name: _stack(name, parts) for name, parts in layers.items()}
+    ranks = {name: max(part.rank for part in parts) for name, parts in layers.items()}
+    return whole, {name: len(m.down) if m.kind == "conv" else ranks[name] for name, m in whole.items()}
 
 
-def _stack(name: str, group: list[Module], rank: int) -> Module:
-    first = group[0]
+def _stack(name: str, parts: list[Module]) -> Module:
+    """Experts as above; groups of a convolution's outputs one after the other, in both factors."""
+    first, *others = of_one_rank(parts) if len(parts) > 1 or parts[0].name != name else parts
     if first.name == name:
         return first
-    downs = torch.stack([padded(module.down, rank) for module in group])  # (E, r, in)
-    ups = torch.stack([padded(_up(module, first).mT, rank).mT for module in group], dim=-1)  # (m, r, E)
-    return replace(first, name=name, up=ups.flatten(1), down=downs.flatten(0, 1))
-
-
-def _up(module: Module, first: Module) -> Tensor:
-    return module.up if module.scale == first.scale else module.up * (module.scale / first.scale)
+    downs = torch.cat([part.down for part in (first, *others)])
+    ups = [part.up for part in (first, *others)]
+    up = torch.cat(ups) if first.kind == "conv" else torch.stack(ups, dim=-1).flatten(1)
+    return replace(first, name=name, up=up, down=downs)
 
 
 def in_layers(module: Module, rank: int) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,9 @@ def export_config(adapter: Adapter) -> dict[str, Any]:
     return {
         **_DEFAULTS,
         **adapter.config,
-        **_targets(adapter.config, [name for name in modules if name in adapter.modules]),
+        **_targets(
+            adapter.config, [name for name, m in modules.items() if name in adapter.modules or m.kind == "conv"]
+        ),
         "r": rank,
         "lora_alpha": alpha,
         "rank_pattern": {_anchored(name): value for name, value in ranks.items() if value != rank},

@@ -13,7 +13,7 @@ _ALIKE = {
     "general.architecture": "these are models of different kinds",
     "target_parameters": "one order of these says which factors belong to which",
     "layer_replication": "it repeats layers of the base model, so that layers of one number are not the same ones",
-    "trainable_token_indices": "rows of the embedding that an adapter replaces can be neither added up nor told apart",
+    "trainable_token_indices": "they do not say in one way which rows of the embedding they replace",
 }
 
 

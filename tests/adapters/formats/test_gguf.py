@@ -41,7 +41,9 @@ def computed_by_llama_cpp(path: Path) -> dict[str, torch.Tensor]:
     return updates
 
 
-@pytest.mark.parametrize(("kind", "permuted"), [("llama", True), ("mistral", True), ("qwen2", False), ("gemma3", False)])
+@pytest.mark.parametrize(
+    ("kind", "permuted"), [("llama", True), ("mistral", True), ("qwen2", False), ("gemma3", False)]
+)
 def test_what_its_converter_makes_is_read_exactly(tmp_path: Path, kind: str, permuted: bool) -> None:
     before, base = peft_adapter(), base_folder(tmp_path / "base", model_type=kind)
     architecture = MODELS[kind].llama_cpp
@@ -80,7 +82,9 @@ def test_attention_is_what_transformers_computes(tmp_path: Path) -> None:
         return torch.view_as_real(numbers * torch.polar(torch.ones_like(angles), angles)[:, None]).flatten(2)
 
     q, k = (turned(theirs[f"blk.0.attn_{part}.weight"]) for part in "qk")
-    ours = [(x @ update(adapter.modules[f"model.layers.0.self_attn.{part}_proj"]).mT).reshape(5, -1, d) for part in "qk"]
+    ours = [
+        (x @ update(adapter.modules[f"model.layers.0.self_attn.{part}_proj"]).mT).reshape(5, -1, d) for part in "qk"
+    ]
     cos, sin = (torch.cat([table, table], dim=-1)[:, None] for table in (angles.cos(), angles.sin()))
     wanted = [part.squeeze(0) for part in apply_rotary_pos_emb(*ours, cos, sin, unsqueeze_dim=0)]
     scores, expected = (torch.einsum("ihd, jkd -> ihjk", *pair) for pair in ((q, k), wanted))
@@ -118,7 +122,10 @@ def test_without_alpha_the_scale_is_one(tmp_path: Path, alpha: float | None) -> 
 
 def test_what_is_quantised_to_8_bits_is_read_as_its_package_reads_it(tmp_path: Path) -> None:
     writer, factors = gguf.GGUFWriter(tmp_path / "a.gguf", "qwen2"), {"a": normal(2, 64), "b": normal(32, 2).mT}
-    packed = {name: gguf.quants.quantize(f.contiguous().numpy(), gguf.GGMLQuantizationType.Q8_0) for name, f in factors.items()}
+    packed = {
+        name: gguf.quants.quantize(f.contiguous().numpy(), gguf.GGMLQuantizationType.Q8_0)
+        for name, f in factors.items()
+    }
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_tensor("blk.0.attn_q.weight.lora_a", packed["a"], raw_dtype=gguf.GGMLQuantizationType.Q8_0)
@@ -148,7 +155,7 @@ def test_two_merge_without_a_base_and_say_what_they_were(tmp_path: Path) -> None
 def test_a_peft_adapter_joins_where_it_is_known_how(tmp_path: Path) -> None:
     one, other, base = peft_adapter(), peft_adapter(scale=0.25), str(base_folder(tmp_path / "base"))
     path = gguf_file(tmp_path / "a.gguf", one)
-    with pytest.raises(LorafoldError, match="rows of this layer have another order.*base=FOLDER"):
+    with pytest.raises(LorafoldError, match=r"rows of this layer have another order.*base=FOLDER"):
         merge([other, path], core="sum")
     merged = merge([other, path], weights=[1, 1], core="sum", rank="max", base=base).adapter
     for name, module in merged.modules.items():
@@ -223,7 +230,13 @@ def test_without_its_package_writing_says_what_to_install(tmp_path: Path, monkey
 def test_names_are_those_of_its_package(kind: str) -> None:
     """Every layer that the dictionary knows, and, of a real model of transformers, every linear layer."""
     transformers = pytest.importorskip("transformers")
-    small = {"num_hidden_layers": 2, "hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "vocab_size": 8}
+    small = {
+        "num_hidden_layers": 2,
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_attention_heads": 2,
+        "vocab_size": 8,
+    }
     config = transformers.AutoConfig.for_model("gemma3_text" if kind == "gemma3" else kind, pad_token_id=0, **small)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)

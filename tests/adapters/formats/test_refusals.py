@@ -116,7 +116,7 @@ KOHYA = [
         "unknown names",
         ALONE | {"x.y": x},
         None,
-        "names (x.y, ...) are of no known format; known: comfyui, diffusers, kohya, peft",
+        "names (x.y, ...) are of no known format; known: comfyui, diffusers, gguf, kohya, mlx, peft",
         "Convert",
     ),
     ("DoRA", {f"{N}.dora_scale": normal(6, 1)}, f"{N}.dora_scale", "DoRA, which cannot be merged without", "base=PATH"),

@@ -79,7 +79,7 @@ def test_damaged_tensors_are_refused(tmp_path: Path, tensors: dict[str, torch.Te
 def test_a_pickle_of_it_is_not_opened(tmp_path: Path) -> None:
     torch.save({f"{Q}.lora_a.weight": normal(2, 5)}, tmp_path / "adapter_model.pt")
     for path in (tmp_path, tmp_path / "adapter_model.pt"):
-        with pytest.raises(LorafoldError, match="a pickle, expected safetensors.*convert it once"):
+        with pytest.raises(LorafoldError, match=r"a pickle, expected safetensors.*convert it once"):
             load(path)
 
 
