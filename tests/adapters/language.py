@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import pytest
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -62,24 +62,28 @@ def gguf_file(
     path: Path, adapter: Adapter, *, architecture: str = "llama", permuted: bool = True, **entries: Any
 ) -> Path:
     """What convert_lora_to_gguf.py makes of an adapter whose modules have one alpha."""
-    from gguf import GGUFWriter
-
-    writer = GGUFWriter(path, architecture)
+    tensors = {}
+    for name, module in adapter.modules.items():
+        number, _, layer = name.removeprefix("model.layers.").partition(".")
+        swapped = permuted and layer in ("self_attn.q_proj", "self_attn.k_proj")
+        tensors[f"blk.{number}.{LLAMA_CPP[layer]}.weight.lora_a"] = module.down
+        tensors[f"blk.{number}.{LLAMA_CPP[layer]}.weight.lora_b"] = interleaved(module.up) if swapped else module.up
     first = next(iter(adapter.modules.values()))
-    stated = {"general.type": "adapter", "adapter.type": "lora", "adapter.lora.alpha": first.scale * first.rank}
-    for key, value in {**stated, **entries}.items():
+    return gguf_tensors(path, tensors, architecture, **{"adapter.lora.alpha": first.scale * first.rank, **entries})
+
+
+def gguf_tensors(path: Path, tensors: Mapping[str, Tensor], architecture: str = "llama", **entries: Any) -> Path:
+    """An adapter of these tensors, written by llama.cpp's package."""
+    writer = pytest.importorskip("gguf").GGUFWriter(path, architecture)
+    for key, value in {"general.type": "adapter", "adapter.type": "lora", **entries}.items():
         if isinstance(value, float):
             writer.add_float32(key, value)
         elif isinstance(value, list):
             writer.add_array(key, value)
         elif value is not None:
             writer.add_string(key, value)
-    for name, module in adapter.modules.items():
-        number, _, layer = name.removeprefix("model.layers.").partition(".")
-        swapped = permuted and layer in ("self_attn.q_proj", "self_attn.k_proj")
-        up = interleaved(module.up) if swapped else module.up
-        writer.add_tensor(f"blk.{number}.{LLAMA_CPP[layer]}.weight.lora_a", module.down.numpy())
-        writer.add_tensor(f"blk.{number}.{LLAMA_CPP[layer]}.weight.lora_b", up.contiguous().numpy())
+    for name, tensor in tensors.items():
+        writer.add_tensor(name, tensor.contiguous().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -6,21 +6,26 @@ Where they differ, the test fails with what belongs there.
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import lorafold
 from lorafold.adapters import FORMATS, Adapter
+from lorafold.adapters.files.locate import TENSORS_NAME
+from lorafold.adapters.files.open_adapter import open_adapter
 from lorafold.adapters.naming import ARCHITECTURES, name_of, places
 from lorafold.common.errors import LorafoldError
+from tests.adapters.language import gguf_tensors
 from tests.adapters.samples import peft_folder, update
 from tests.builders import one_thread as one_thread
 from tests.clients.format_rows import PLAIN, ROWS, SAME, Row
+from tests.clients.trainers import TRAINERS, cell
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 NAMED = {
@@ -42,15 +47,19 @@ def sample(row: Row, folder: Path) -> tuple[Path, Path | None]:
     base = folder / "base.safetensors" if row.base else None
     if base is not None:
         save_file({key: torch.ones(size) for key, size in row.base.items()}, base)
+    if row.form == "gguf":
+        return gguf_tensors(folder / "a.gguf", row.file()), base
     if row.config is not None:
-        return peft_folder(folder / "adapter", row.file(), **row.config), base
+        name = FORMATS[row.form].file if row.form else TENSORS_NAME
+        written = peft_folder(folder / "adapter", row.file(), **row.config)
+        return (written / TENSORS_NAME).rename(written / name).parent, base
     save_file(row.file(), folder / "a.safetensors", dict(row.metadata) or None)
     return folder / "a.safetensors", base
 
 
 def again(adapter: Adapter, folder: Path) -> tuple[Path, Adapter]:
     """The adapter, saved and loaded."""
-    path = lorafold.save(adapter, folder / ("out" if FORMATS[adapter.format].companions else "out.safetensors"))
+    path = lorafold.save(adapter, folder / FORMATS[adapter.format].named("out"))
     return path, lorafold.load(path)
 
 
@@ -62,7 +71,7 @@ def test_what_is_said_to_be_read_is_read_and_written_so(row: Row, tmp_path: Path
     written, loaded = again(adapter, tmp_path)
     for name, module in adapter.modules.items():
         torch.testing.assert_close(update(loaded.modules[name]), update(module), rtol=1e-6, atol=1e-6)
-    keys = set(load_file(written / "adapter_model.safetensors" if written.is_dir() else written))
+    keys = set(open_adapter(written).tensors)
     assert (row.tensors.keys() <= keys) == (row.write == SAME)
     if row.base:
         with pytest.raises(LorafoldError, match="base="):
@@ -77,7 +86,7 @@ def test_what_is_said_to_be_refused_is_refused_by_name(row: Row, tmp_path: Path)
 
 def test_every_format_has_a_row() -> None:
     assert {row.form for row in READ if row.write == SAME} == FORMATS.keys()
-    assert {row.write for row in READ} == {SAME, PLAIN}
+    assert {row.write for row in READ} == {SAME, PLAIN, "as diffusers"}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -100,7 +109,7 @@ def clients() -> str:
     for case in CASES:
         loaded[case.converted or case.forms[0]].append(f"diffusers: {NAMED[case.architecture]}")
     loaded["peft"] += [f"PEFT: {KINDS[kind]}" for kind in CONFIGS]
-    rows = [[name, ", ".join(_grouped(dict.fromkeys(models)))] for name, models in sorted(loaded.items())]
+    rows = [[name, ", ".join(_grouped(dict.fromkeys(models)))] for name, models in sorted(loaded.items()) if models]
     return table(["merged file", "loaded and compared in"], rows)
 
 
@@ -118,6 +127,19 @@ def models() -> str:
     return table(["model", "kohya, musubi-tuner", "ComfyUI, ai-toolkit", "diffusers, SimpleTuner"], rows)
 
 
+def trainers() -> str:
+    """Model x trainer: what becomes of a file of theirs."""
+    rows = []
+    for name in (name for name in ARCHITECTURES if name != "others"):
+        with tempfile.TemporaryDirectory() as folder:
+            places = [Path(folder, str(i)) for i in range(len(TRAINERS))]
+            for place in places:
+                place.mkdir()
+            cells = [cell(name, trainer, place) for trainer, place in zip(TRAINERS, places, strict=True)]
+        rows.append([ARCHITECTURES[name]().title, f"`{name}`", *cells])
+    return table(["model", "`model=`", *(trainer.title for trainer in TRAINERS)], rows)
+
+
 def _grouped(models: Iterable[str]) -> list[str]:
     """The client is named once."""
     shown, last = [], ""
@@ -128,7 +150,7 @@ def _grouped(models: Iterable[str]) -> list[str]:
     return shown
 
 
-@pytest.mark.parametrize("make", [layouts, models, clients], ids=["layouts", "models", "clients"])
+@pytest.mark.parametrize("make", [layouts, models, trainers, clients], ids=lambda make: make.__name__)
 def test_the_page_holds_the_table(make) -> None:
     if make is clients:
         pytest.importorskip("diffusers")

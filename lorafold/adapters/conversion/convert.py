@@ -50,6 +50,7 @@ def convert(adapter: Adapter, format: str, base: str | Path | None = None, model
     """
     form = FORMATS[format]
     if adapter.format != form.name and {adapter.format, form.name} & {*LANGUAGE_FORMATS}:
+        _check_no_model(model)
         return between_tools(adapter, form.name, base)
     if form.style is None:
         check_holds(adapter, form.name)
@@ -67,6 +68,14 @@ def convert(adapter: Adapter, format: str, base: str | Path | None = None, model
         raise unknown_layer(adapter, f"cannot be renamed for {form.name}")
     renewed = in_format(adapter, *choose(adapter, candidates), form.name)
     return replace(renewed, metadata={k: v for k, v in adapter.metadata.items() if not k.startswith(_STALE)})
+
+
+def _check_no_model(model: str | None) -> None:
+    if model is not None:
+        raise LorafoldError(
+            f"model={model} names a model of images, but mlx, gguf and torchtune are formats of language models",
+            remedy="Leave model= out; what they depend on is base=FOLDER.",
+        )
 
 
 def between_tools(

@@ -24,12 +24,13 @@ from lorafold.adapters.formats.fold_scale import unscaled_tensors
 from lorafold.adapters.formats.peft_config import Scaling
 from lorafold.adapters.formats.refusals import unsupported
 from lorafold.adapters.formats.registry import format
+from lorafold.adapters.formats.xlabs import in_diffusers_names, is_xlabs
 from lorafold.adapters.module import Module
 from lorafold.common.errors import LorafoldError
 
 
 def _detect(keys: Collection[str]) -> bool:
-    return any(is_diffusers(key) for key in keys)
+    return any(is_diffusers(key) for key in keys) or is_xlabs(keys)
 
 
 def _tensors(adapter: Adapter) -> dict[str, Tensor]:
@@ -71,6 +72,7 @@ def read(file: TensorFile) -> Adapter:
     Raises:
         LorafoldError: an unknown tensor, several adapters, an incomplete module, or a bad shape, dtype or scale.
     """
+    file = in_diffusers_names(file) if is_xlabs(file.tensors) else file
     parts: dict[str, dict[str, str]] = {}  # module -> part -> key
     adapters: set[str | None] = set()
     for key in file.tensors:

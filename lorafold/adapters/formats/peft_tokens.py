@@ -77,7 +77,7 @@ def _united(indices: Any, rows: Mapping[str, Tensor], other: Adapter) -> tuple[A
         for row, token in enumerate(more):
             if token in places and not torch.equal(rows[key][places[token]].double(), other.extras[key][row].double()):
                 raise LorafoldError(
-                    f"other rows for token {token} than another adapter, so they can be neither carried nor merged",
+                    f"token {token} has another row in another adapter, so that it can be neither carried nor merged",
                     path=other.path,
                     key=key,
                     remedy="Merge adapters that do not train the same tokens.",

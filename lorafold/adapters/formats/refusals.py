@@ -25,11 +25,6 @@ _VARIANTS = (
         "a control LoRA, which replaces norms of the model",
         _BAKE,
     ),
-    (
-        r"\.processor\.(qkv|proj)_lora\d?\.",
-        "a Flux LoRA of XLabs, whose names only diffusers knows",
-        "Load it with diffusers, and save it with save_lora_weights.",
-    ),
     (r"\.set_weight$", "a weight that replaces that of the base model", _BAKE),
     (r"\.reshape_weight$", "an adapter that changes the shape of a layer", _BAKE),
     (r"\.bias_(indices|values|size)$", "a sparse bias", _BAKE),

@@ -14,6 +14,7 @@ from lorafold.adapters.module import Pending
 Json = Mapping[str, Any]
 # Scales that trainers choose lie between alpha = 1 at a high rank and a few times the rank.
 _LARGE = 10.0
+_LARGE_OF_MLX = 40.0  # whose default is 20, whatever the rank
 # Share of the parameters that a file can be reduced to without loss, for that to be worth saying.
 _WORTH_SAYING = 0.9
 
@@ -31,7 +32,7 @@ def warnings(
     return [
         *_not_finite(modules),
         *_zero(modules),
-        *_scales(modules),
+        *_scales(modules, _LARGE_OF_MLX if adapter.format == "mlx" else _LARGE),
         *_base(adapter),
         *_servers(adapter),
         *_forms(pending, modules),
@@ -54,12 +55,12 @@ def _zero(modules: Sequence[Json]) -> Iterator[str]:
         yield f"{_count(idle, modules)} an update of zero, {_example(idle)}: left untrained or switched off"
 
 
-def _scales(modules: Sequence[Json]) -> Iterator[str]:
+def _scales(modules: Sequence[Json], most: float) -> Iterator[str]:
     if negative := [module for module in modules if module["scale"] < 0]:
         yield f"{_count(negative, modules)} a negative scale, {_example(negative)}: they subtract"
-    if large := [module for module in modules if module["scale"] > _LARGE]:
+    if large := [module for module in modules if module["scale"] > most]:
         worst = max(module["scale"] for module in large)
-        yield f"{_count(large, modules)} a scale above {_LARGE:g}, up to {worst:g}: is alpha right?"
+        yield f"{_count(large, modules)} a scale above {most:g}, up to {worst:g}: is alpha right?"
 
 
 def _base(adapter: Adapter) -> Iterator[str]:

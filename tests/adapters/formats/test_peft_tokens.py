@@ -52,7 +52,7 @@ def test_lists_by_name_of_embedding_are_united_each() -> None:
 
 
 def test_other_rows_for_one_token_are_refused() -> None:
-    with pytest.raises(LorafoldError, match=r"trainable_tokens_delta: other rows for token 5 than another adapter"):
+    with pytest.raises(LorafoldError, match=r"trainable_tokens_delta: token 5 has another row in another adapter"):
         merged(adapter([5], normal(1, 4)), adapter([4, 5], normal(2, 4, seed=1)))
 
 
