@@ -39,6 +39,15 @@ def polar(X: Tensor) -> Tensor:
     return X @ (_inverse_sqrt(gram, worst) * scale.rsqrt())
 
 
+def polar_near(X: Tensor) -> tuple[Tensor, Tensor]:
+    """The polar factor of every matrix whose columns are near orthonormal, and whether they are (...).
+
+    The host is not asked, so that it may be part of a CUDA graph; where they are not, the factor means nothing.
+    """
+    gram, scale, spread = _scaled_gram(X)
+    return X @ (_inverse_sqrt(gram, _WELL_CONDITIONED) * scale.rsqrt()), spread <= _WELL_CONDITIONED
+
+
 def orthonormality_error(X: Tensor) -> Tensor:
     """Largest entry of |Xᵀ X - I|; (..., n, k) -> (...), in the dtype of X."""
     gram = X.mT @ X

@@ -5,18 +5,15 @@ b = modules, p / q = left / right dimension, r = rank.
 
 from __future__ import annotations
 
-import math
-
 import torch
-from torch import Tensor
 
 from lorafold.common.batched import scatter_rows, select_rows
 from lorafold.objectives import Objective
 from lorafold.solvers._bases import Bases, completed
-from lorafold.solvers._manifolds import manifold as manifold_of
 from lorafold.solvers._registry import solver
 from lorafold.solvers._settle import begin, polish
-from lorafold.solvers._solution import Point, Solution, point, solution
+from lorafold.solvers._solution import Solution, solution
+from lorafold.solvers._walk import walk
 
 # Steps per cycle of the learning rate.
 _CYCLE = 200
@@ -48,28 +45,10 @@ def riemannian_adam(
             break
         part, best_of_part = select_rows(objective, rows), select_rows(best, rows)
         steps = min(_CYCLE, max_steps - step)
-        walked = _walk(part, best_of_part, rates[rows], manifold, steps)
+        walked = walk(part, best_of_part, rates[rows], manifold, steps)
         polished, more = polish(part, Bases(completed(walked.left), completed(walked.right)), tol, start_steps)
         better = polished.value <= best_of_part.value
         best = scatter_rows(best, rows[better], select_rows(polished, better))
         rates[rows[~better]] /= 2
         iterations[rows] += steps + more
     return solution(best, first.value, iterations, tol)
-
-
-def _walk(objective: Objective, at: Point, rates: Tensor, manifold: str, steps: int) -> Point:
-    """One cycle of RiemannianAdam with closed gradients, from `at`, with one learning rate per module (b,)."""
-    # imported here: most merges converge before they need it
-    from geoopt import ManifoldParameter
-    from geoopt.optim import RiemannianAdam
-
-    space = manifold_of(manifold)
-    left, right = (ManifoldParameter(frame.clone(), manifold=space) for frame in (at.left, at.right))
-    optimizer = RiemannianAdam([left, right], lr=1.0)
-    for step in range(steps):
-        evaluation = objective.evaluate(left.detach(), right.detach())
-        left.grad, right.grad = evaluation.left, evaluation.right
-        falling = (1 + math.cos(math.pi * step / steps)) / 2
-        optimizer.param_groups[0]["lr"] = (falling * rates)[:, None, None]
-        optimizer.step()
-    return point(objective, left.detach(), right.detach())

@@ -16,6 +16,7 @@ from lorafold.solvers._bases import Bases
 from lorafold.solvers._conjugate_gradients import Step
 from lorafold.solvers._newton import _judged, _State, descend
 from lorafold.solvers._solution import point
+from lorafold.solvers._walk import walk
 from lorafold.solvers.alternating import sweeps
 from tests.builders import Source, full_problem
 from tests.builders import one_thread as one_thread
@@ -105,7 +106,7 @@ def test_the_learning_rate_of_a_cycle_falls_along_a_cosine(monkeypatch):
 
     monkeypatch.setattr(geoopt.optim, "RiemannianAdam", Recorded)
     F, rates = objective(problem(), 3), torch.tensor([0.1, 0.2, 0.3, 0.4]).double()
-    _riemannian_adam._walk(F, far(F), rates, "grassmann", 5)
+    walk(F, far(F), rates, "grassmann", 5)
     expected = [(1 + math.cos(math.pi * step / 5)) / 2 * rates for step in range(5)]
     torch.testing.assert_close(torch.stack(seen), torch.stack(expected), rtol=1e-12, atol=0)
 
@@ -118,7 +119,7 @@ def test_a_cycle_that_ends_higher_is_undone_and_repeated_at_half_the_rate(monkey
         rates.append((rate.tolist(), steps))
         return replace(known, left=worst.left[: len(rate)], right=worst.right[: len(rate)])
 
-    monkeypatch.setattr(_riemannian_adam, "_walk", astray)
+    monkeypatch.setattr(_riemannian_adam, "walk", astray)
     found = adam(F, learning_rate=0.8, max_steps=500, tol=1e-8)
     assert rates == [([0.8] * 3, 200), ([0.4] * 3, 200), ([0.2] * 3, 100)]
     assert torch.equal(found.value, found.value_start) and found.iterations.tolist() == [500, 500, 0, 500]
@@ -126,13 +127,13 @@ def test_a_cycle_that_ends_higher_is_undone_and_repeated_at_half_the_rate(monkey
 
 def test_a_cycle_that_ends_lower_keeps_its_rate(monkeypatch):
     F, rates = objective(problem(), 3), []
-    walk = _riemannian_adam._walk
+    whole = _riemannian_adam.walk
 
     def recorded(part, known, rate, manifold, steps):
         rates.append(rate.max())
-        return walk(part, known, rate, manifold, 20)
+        return whole(part, known, rate, manifold, 20)
 
-    monkeypatch.setattr(_riemannian_adam, "_walk", recorded)
+    monkeypatch.setattr(_riemannian_adam, "walk", recorded)
     found = adam(F, learning_rate=0.01, max_steps=600, tol=1e-8)
     assert rates == [0.01] * 3 and bool((found.value < found.value_start)[[0, 1, 3]].all())
 

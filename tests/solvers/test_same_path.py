@@ -9,7 +9,7 @@ from torch import Tensor
 from lorafold.core_space.problem import Problem
 from lorafold.solvers import MANIFOLDS
 from lorafold.solvers._solution import point
-from lorafold.solvers.riemannian_adam import _walk
+from lorafold.solvers._walk import walk
 from tests import oracles
 from tests.builders import Source, random_layer
 from tests.builders import one_thread as one_thread
@@ -55,9 +55,9 @@ def test_riemannian_adam(manifold, distance, steps):
     source = Source(7)
     start = source.haar(2, 7, 4), source.haar(2, 7, 4)
     rates = torch.tensor([0.05, 0.02], dtype=torch.float64)
-    walked = _walk(small, point(small, *start), rates, manifold, steps)
+    walked = walk(small, point(small, *start), rates, manifold, steps)
     lifted_start = tuple(embedded(frame, side) for side, frame in enumerate(start))
-    followed = _walk(large, point(large, *lifted_start), rates, manifold, steps)
+    followed = walk(large, point(large, *lifted_start), rates, manifold, steps)
     assert_same(walked.left, followed.left, 0)
     assert_same(walked.right, followed.right, 1)
     torch.testing.assert_close(walked.value, followed.value, rtol=0, atol=1e-10)
