@@ -57,7 +57,7 @@ class AdamCycle:
         return point(self._objective, *(side.frame for side in self._sides)) if bool(self._sound) else None
 
     def _replay(self) -> None:
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(min(_WARM_UP, self._steps)):
