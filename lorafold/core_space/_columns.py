@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 
 from lorafold.calibration import LayerStatistics
 from lorafold.calibration.metric import Metric, Moments, moments
-from lorafold.core_space._layer import Calibration, Layer, Side, stack
+from lorafold.core_space._layer import Calibration, Layer, Side, stack_on
 
 # An energy counts as at least so much of the largest: no adapter's inputs have 100 times the say of another's.
 _LEAST = 1e-4
@@ -71,7 +71,7 @@ def columns(
         solved: whether to find C, which takes most of the time.
     """
     calibrations = [layer.calibration for layer in layers if layer.calibration]
-    X = stack(layers, side, slots, dtype).to(device)
+    X = stack_on(layers, side, slots, dtype, device)
     if side == "left" or not calibrations:
         return Columns(X)
     norms = _norms(calibrations, device, widths)

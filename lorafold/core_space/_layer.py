@@ -20,8 +20,8 @@ from lorafold.geometry.products import product_svd
 Side = Literal["left", "right"]
 # Of ‖X‖‖Y‖: what float64 leaves of XYᵀ = 0.
 ROUNDING = 1e-13
-# How many numbers of stacked factors are held at a time: 8 MB in float64.
-_CHUNK = 2**20
+# How many numbers of stacked factors are held at a time: 8 MB in float64, which a CPU's cache holds; a GPU wants more.
+_CHUNK, _CHUNK_ON_GPU = 2**20, 2**23
 
 
 @dataclass(frozen=True)
@@ -88,28 +88,54 @@ def _balanced(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
     return left * root, root[:, None] * right.mT
 
 
-def chunks(layers: Sequence[Layer], side: Side, slots: Sequence[int]) -> Iterator[list[int]]:
-    """Positions of layers that share d, as many as may be stacked at a time."""
+def chunks(
+    layers: Sequence[Layer], side: Side, slots: Sequence[int], device: torch.device | None = None
+) -> Iterator[list[int]]:
+    """Positions of layers that share d, as many as may be stacked at a time on the device."""
     by_length: dict[int, list[int]] = defaultdict(list)
     for position, layer in enumerate(layers):
         by_length[layer.shape[side == "right"]].append(position)
+    most = _at_a_time(device)
     for length, positions in by_length.items():
-        step = max(1, _CHUNK // max(1, length * sum(slots)))
+        step = max(1, most // max(1, length * sum(slots)))
         yield from (positions[i : i + step] for i in range(0, len(positions), step))
 
 
-def stack(layers: Sequence[Layer], side: Side, slots: Sequence[int], dtype: torch.dtype) -> Tensor:
+def _at_a_time(device: torch.device | None) -> int:
+    """Numbers; on a GPU that is nearly full no more than take a sixteenth of what is free, in float64."""
+    if device is None or device.type != "cuda":
+        return _CHUNK
+    return max(_CHUNK, min(_CHUNK_ON_GPU, torch.cuda.mem_get_info(device)[0] // (16 * 8)))
+
+
+def stack_on(
+    layers: Sequence[Layer], side: Side, slots: Sequence[int], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """The same as `stack`, on a device: to a GPU factors travel as they are in the files, and are cast there."""
+    if device.type != "cuda":
+        return stack(layers, side, slots, dtype).to(device)
+    of_files = {factor.dtype for layer in layers for factor in layer.tall(side) if factor.numel()}
+    moved = of_files.pop() if len(of_files) == 1 else dtype
+    return stack(layers, side, slots, moved, pinned=True).to(device, non_blocking=True).to(dtype)
+
+
+def stack(
+    layers: Sequence[Layer], side: Side, slots: Sequence[int], dtype: torch.dtype, pinned: bool = False
+) -> Tensor:
     """The factors of layers that share d, side by side, adapter i in its slot, zero-padded.  (b, d, R)
 
     The memory layout is that of the files, (b, m, R) for up and (b, R, n) for down.
+
+    Args:
+        pinned: in memory from which a GPU reads by itself.
     """
     length, width = layers[0].shape[side == "right"], sum(slots)
     full = all(layer.ranks == tuple(slots) for layer in layers)
     new = torch.empty if full else torch.zeros
     if side == "left":
-        out = new(len(layers), length, width, dtype=dtype)
+        out = new(len(layers), length, width, dtype=dtype, pin_memory=pinned)
     else:
-        out = new(len(layers), width, length, dtype=dtype).mT
+        out = new(len(layers), width, length, dtype=dtype, pin_memory=pinned).mT
     for row, layer in zip(out, layers, strict=True):
         for slot, factor in zip(torch.split(row, list(slots), dim=1), layer.tall(side), strict=True):
             slot[:, : factor.shape[1]] = factor

@@ -59,7 +59,7 @@ class Liftable:
         factors: dict[int, Tensor] = {}
         grams = torch.zeros_like(weights.mT @ weights)
         widths = directions_of(self.layers)
-        for positions in chunks(self.layers, side, self.slots):
+        for positions in chunks(self.layers, side, self.slots, weights.device):
             layers = [self.layers[i] for i in positions]
             own = columns(layers, side, self.slots, work, weights.device, widths, solved=False)
             W = weights[positions].to(work)

@@ -114,7 +114,7 @@ def _joint_basis(
     gram = torch.zeros(len(layers), width, width, dtype=torch.float64, device=device)
     widths = directions_of(layers)
     across = gram.new_zeros(len(layers), sum(widths), width) if calibration else None
-    for positions in chunks(layers, side, slots):
+    for positions in chunks(layers, side, slots, device):
         own = columns([layers[i] for i in positions], side, slots, torch.float64, device, widths=widths)
         gram[positions] = own.gram()
         if across is not None and own.across is not None:
@@ -131,7 +131,7 @@ def _second_pass(basis: Basis, weak: Tensor, layers: Sequence[Layer], side: Side
     rows = select_rows(basis, weak)
     some = [layers[i] for i in weak.tolist()]
     gram = torch.zeros_like(rows.coords)
-    for positions in chunks(some, side, slots):
+    for positions in chunks(some, side, slots, gram.device):
         X = columns([some[i] for i in positions], side, slots, torch.float64, gram.device)
         gram[positions] = X.gram(rows.transform[positions])
     return scatter_rows(basis, weak, rows.then(orthonormal_basis(gram)))

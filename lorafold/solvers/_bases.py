@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lorafold.geometry.eigen import eigh
+
 
 @dataclass(frozen=True)
 class Bases:
@@ -21,7 +23,7 @@ class Bases:
 
 def eigenbasis(form: Tensor) -> Tensor:
     """Eigenvectors of symmetric (b, d, d), those of the largest eigenvalues first.  (b, d, d)"""
-    return torch.linalg.eigh(form).eigenvectors.flip(-1)
+    return eigh(form).vectors.flip(-1)
 
 
 def completed(frame: Tensor) -> Tensor:
