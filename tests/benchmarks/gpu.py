@@ -140,7 +140,8 @@ def eigenproblems(bench: Bench) -> Json:
             ways["torch"] = torch.linalg.eigh
         ways["preconditioned block Jacobi"] = _preconditioned
         if bench.device == "cuda":
-            ways["cusolver XsyevBatched"] = XsyevBatched()
+            ways["cusolver XsyevBatched"] = lambda A: XsyevBatched()(A)
+            ways["SVD by gesvda"] = lambda A: _by_svd(A, "gesvda")
         found[f"{count} x {size}"] = {
             name: _tried(lambda way=way, A=A: _judged(bench, way, A)) for name, way in ways.items()
         }
@@ -180,6 +181,12 @@ def _on_cpu_threads(A: Tensor) -> tuple[Tensor, Tensor]:
         solved = list(pool.map(torch.linalg.eigh, parts))
     torch.set_num_threads(threads)
     return tuple(torch.cat([part[k] for part in solved]).to(A.device) for k in (0, 1))  # type: ignore[return-value]
+
+
+def _by_svd(A: Tensor, driver: str) -> tuple[Tensor, Tensor]:
+    """Of positive definite matrices."""
+    U, S, _ = torch.linalg.svd(A, driver=driver)
+    return S, U
 
 
 def _preconditioned(A: Tensor) -> tuple[Tensor, Tensor]:
@@ -249,7 +256,7 @@ class XsyevBatched:
 
 def small_operations(bench: Bench) -> Json:
     """What bases and retractions are made of, at (264, 96, 96) or a few of them."""
-    count = 8 if bench.small else 264
+    count, cuda = 8 if bench.small else 264, bench.device == "cuda"
     A = symmetric(count, 96, bench.device)
     definite = A + torch.eye(96, dtype=A.dtype, device=A.device)
     L = torch.linalg.cholesky(definite)
@@ -263,6 +270,7 @@ def small_operations(bench: Bench) -> Json:
         "Cholesky 32": lambda: torch.linalg.cholesky_ex(definite[:, :32, :32].contiguous()),
         "QR 96 x 32, whole": lambda: torch.linalg.qr(tall, mode="complete"),
         "SVD 32": lambda: torch.linalg.svd(A[:, :32, :32].contiguous()),
+        "SVD 64, gesvda": lambda: torch.linalg.svd(A[:, :64, :64].contiguous(), driver="gesvda" if cuda else None),
         "SVD 64": lambda: torch.linalg.svd(A[:8, :64, :64].contiguous()),
         "nonzero": lambda: (A[:, 0, 0] > 0).nonzero(),
     }
