@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Any
 
 
 class _Counters(ctypes.Structure):
@@ -31,6 +32,13 @@ def peak_rss_mb() -> float | None:
         return _peak_working_set()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def peak_memory() -> dict[str, float | None]:
+    """For a record: that, and where this process has used a GPU the most memory that its tensors took there, in MB."""
+    gpu: Any = getattr(sys.modules.get("torch"), "cuda", None)
+    used = gpu is not None and gpu.is_initialized()
+    return {"peak_rss_mb": peak_rss_mb()} | ({"peak_gpu_mb": gpu.max_memory_allocated() / 2**20} if used else {})
 
 
 def _peak_working_set() -> float | None:

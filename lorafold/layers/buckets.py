@@ -7,10 +7,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from lorafold.core_space import Layer
 
 # Layers of one slot layout that are worth a batch of their own.
 _FEW = 16
+# R x R float64 matrices that a layer takes in a merge from several starts, with room to spare.
+_MATRICES = 200
 
 
 @dataclass(frozen=True)
@@ -47,16 +51,31 @@ def _rounded(rank: int) -> int:
     return 1 << (rank - 1).bit_length() if rank <= 16 else -(-rank // 16) * 16
 
 
-def split_buckets(layers: Sequence[Layer], most: int, rank: int | None = None) -> list[Bucket]:
+def split_buckets(
+    layers: Sequence[Layer], most: int, rank: int | None = None, device: torch.device | None = None
+) -> list[Bucket]:
     """The buckets split into ones of at most so many layers, of equal size but for one layer.
 
-    An even number of parts, unless there are few layers, so that none is left for one of two cores alone.
+    On a CPU an even number of parts, unless there are few layers, so that none is left for one of two cores alone. On a
+    GPU as few as there is memory for.
     """
-    return [Bucket(whole.slots, part) for whole in buckets(layers, rank) for part in _split(whole.positions, most)]
+    gpu = device is not None and device.type == "cuda"
+    return [
+        Bucket(whole.slots, part)
+        for whole in buckets(layers, rank)
+        for part in _split(whole.positions, _room(device, sum(whole.slots)) if gpu else most, even=not gpu)
+    ]
 
 
-def _split(positions: list[int], most: int) -> list[list[int]]:
+def _split(positions: list[int], most: int, even: bool) -> list[list[int]]:
     count = math.ceil(len(positions) / most)
-    if len(positions) >= _FEW:
+    if even and len(positions) >= _FEW:
         count += count % 2
     return [positions[i::count] for i in range(count)]
+
+
+def _room(device: torch.device | None, width: int) -> int:
+    """How many layers of core dimension R fit into three quarters of a GPU's free memory."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = torch.cuda.mem_get_info(device)[0] + unused
+    return max(1, int(0.75 * free) // (_MATRICES * 8 * width * width))

@@ -66,3 +66,12 @@ def test_padding_changes_nothing():
             one = [Adapter("kohya", {name: adapter.modules[name]}) for adapter in adapters]
             alone = lorafold.merge(one, core=core, **settings).adapter.modules[name]
             torch.testing.assert_close(module.up @ module.down, alone.up @ alone.down, rtol=0, atol=1e-5)
+
+
+def test_a_gpu_takes_as_many_layers_at_a_time_as_it_has_room_for(monkeypatch):
+    gpu, layers = torch.device("cuda"), [random_layer(Source(seed), 8, 8, [2, 2], [1.0, 1.0]) for seed in range(20)]
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1000)
+    for free, counts in ((10**9, [20]), (198_000, [5] * 4), (0, [1] * 20)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**9))
+        assert [len(bucket.positions) for bucket in split_buckets(layers, 3, device=gpu)] == counts

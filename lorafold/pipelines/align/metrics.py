@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from lorafold.adapters import Adapter
-from lorafold.common.peak_memory import peak_rss_mb
+from lorafold.common.peak_memory import peak_memory
 from lorafold.common.text import brief
 from lorafold.core_space import Layer
 from lorafold.pipelines._metrics import Json, input_entry
@@ -56,7 +56,7 @@ def align_metrics(
             "change": _roots(moved, energies),
             "pairs": [{"pair": [0, i], "modules": len(of), **_total(of, mode)} for i, of in enumerate(pairs, 1)],
             "seconds": dict(seconds),
-            "peak_rss_mb": peak_rss_mb(),
+            **peak_memory(),
         },
         "modules": [_module(row, mode) for row in rows],
     }

@@ -13,7 +13,7 @@ import numpy as np
 
 from lorafold.adapters import Adapter
 from lorafold.adapters.naming.model_parts import group_of, kind_of, labels
-from lorafold.common.peak_memory import peak_rss_mb
+from lorafold.common.peak_memory import peak_memory
 from lorafold.geometry import expected_phi
 from lorafold.pipelines._metrics import Json, input_entry
 from lorafold.pipelines.compare.chance import Array, combined_p, sign_test
@@ -48,7 +48,7 @@ def compare_metrics(
             "groups": _parts(parts["group"], pairs),
             "kinds": _parts(parts["kind"], pairs),
             "seconds": dict(seconds),
-            "peak_rss_mb": peak_rss_mb(),
+            **peak_memory(),
         },
         "modules": _modules(modules, pairs, parts),
     }

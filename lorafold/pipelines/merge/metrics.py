@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter
-from lorafold.common.peak_memory import peak_rss_mb
+from lorafold.common.peak_memory import peak_memory
 from lorafold.common.text import brief
 from lorafold.core_space import Layer
 from lorafold.pipelines._metrics import Json, input_entry
@@ -119,7 +119,7 @@ def _summary(modules: Sequence[Json], count: int, seconds: Mapping[str, float]) 
         "retained": [mean("retained", i) for i in range(count)],
         "reconstruction_error": mean("reconstruction_error"),
         "seconds": dict(seconds),
-        "peak_rss_mb": peak_rss_mb(),
+        **peak_memory(),
     }
 
 

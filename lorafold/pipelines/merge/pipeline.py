@@ -45,8 +45,8 @@ from lorafold.scales import Scale, capped_for_sum, joined_norms
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-# Modules per bucket: more are held in memory at once, fewer cost more calls for the same arithmetic.
-_MOST = {"cpu": 48, "cuda": 4096}
+# Modules per bucket on a CPU: more are held in memory at once, fewer cost more calls for the same arithmetic.
+_MOST = 48
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _lifted(part: _InCore, tell: Progress) -> list[tuple[Factors, MergedBatch]]:
 def _merge_layers(task: Task, tell: Progress, stage: Stage = Stage.MERGE) -> Iterator[MergedBucket]:
     plan = task.plan
     work = partial(merge_bucket, layers=task.layers, plan=plan)
-    buckets = split_buckets(task.layers, _MOST[plan.device.type], plan.core_rank)
+    buckets = split_buckets(task.layers, _MOST, plan.core_rank, plan.device)
     return _through(stage, work, buckets, [len(bucket.positions) for bucket in buckets], plan.device, tell)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
-from lorafold.common.peak_memory import peak_rss_mb
+from lorafold.common.peak_memory import peak_memory
 from lorafold.common.text import brief
 from lorafold.pipelines._metrics import Json, input_entry
 
@@ -69,7 +69,7 @@ def resize_metrics(before: Adapter, after: Adapter, resized: Resized, seconds: M
             "retained": _share(math.fsum(kept), energy),
             "error": _share(math.fsum(errors), energy),
             "seconds": dict(seconds),
-            "peak_rss_mb": peak_rss_mb(),
+            **peak_memory(),
         },
         "modules": modules,
     }
