@@ -5,12 +5,15 @@ b = modules, p / q = left / right dimension, r = rank.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lorafold.common.batched import map_tensors, scatter_rows, scatter_rows_, select_rows
+from lorafold.common.cuda_graph import Replayed
 from lorafold.objectives import Model, Objective, split
 from lorafold.solvers._bases import Bases, turned
 from lorafold.solvers._conjugate_gradients import Step, newton_step, preconditioner
@@ -23,6 +26,9 @@ _FIRST_RADIUS = 3.0
 # A step is taken if F falls by the first part of what the model says; the radius shrinks below the second part and may
 # grow above the third.
 _TAKEN, _POOR, _GOOD = 0.05, 0.25, 0.75
+# Of the modules, those that have not converged yet leave the others when they are no more than this part of them: a new
+# batch is new shapes, for which a GPU records a step anew.
+_WORTH_COPYING = {"cpu": 0.8, "cuda": 0.25}
 # ‖(K, L)‖ of a step at most: tangents of angles. What is longer would lose digits in the retraction, or lead astray.
 _LONGEST = 10.0
 
@@ -50,16 +56,21 @@ def descend(objective: Objective, bases: Bases, tol: float, max_steps: int) -> t
     here = _begin(objective, bases)
     last, steps = _point(here, objective.rank), torch.zeros_like(here.radius, dtype=torch.int64)
     active = torch.arange(len(steps), device=steps.device)
+    # other distances factorise overlaps, which cannot be recorded: of their steps what finds the direction is
+    search = Replayed(_in_single, wanted=not objective.is_quadratic)
+    step = Replayed(partial(_stepped, search=search, tol=tol), feeds=1, wanted=objective.is_quadratic)
+    part = _WORTH_COPYING["cuda" if steps.is_cuda else "cpu"]
     for _ in range(max_steps):
         going = (here.model.gradient_norm > tol).nonzero().squeeze(-1)
         # copying the batch for one or two modules that have converged costs more than another step of theirs
-        if len(going) <= 0.8 * len(active):
+        if len(going) <= part * len(active):
             last = scatter_rows(last, active, _point(here, objective.rank))
             active, objective, here = active[going], select_rows(objective, going), select_rows(here, going)
+            going = torch.arange(len(going), device=going.device)
         if not len(going):
             return last, steps
-        here = _stepped(objective, here)
-        steps[active] += 1
+        here = step(objective, here)
+        steps[active[going]] += 1
     return scatter_rows(last, active, _point(here, objective.rank)), steps
 
 
@@ -69,19 +80,28 @@ def _begin(objective: Objective, bases: Bases) -> _State:
     return _State(bases, model, _FIRST_RADIUS * length)
 
 
-def _stepped(objective: Objective, here: _State) -> _State:
-    """One step where the objective agrees with the model, and the next radius."""
-    step = _in_single(here.model, here.radius)
+def _stepped(objective: Objective, here: _State, search: Callable[[Model, Tensor], Step], tol: float) -> _State:
+    """One step where the objective agrees with the model, and the next radius; on a GPU none where `tol` is reached."""
+    step = search(here.model, here.radius)
     rows = here.bases.left.shape[-1] - objective.rank
     length = torch.linalg.vector_norm(step.move, dim=(1, 2), keepdim=True)
     K, L = split(step.move * (_LONGEST / length.clamp_min(_LONGEST)), rows)
     bases = Bases(turned(here.bases.left, K), turned(here.bases.right, L))
     there = _State(bases, objective.expand(bases.left, bases.right), here.radius)
     taken, radius = _judged(step, here, there, objective.rounding)
-    if not bool(taken.all()):
+    if taken.is_cuda:
+        there = _chosen(taken & (here.model.gradient_norm > tol), there, here)
+    elif not bool(taken.all()):
         back = (~taken).nonzero().squeeze(-1)
         there = scatter_rows_(there, back, select_rows(here, back))
     return _State(there.bases, there.model, radius)
+
+
+def _chosen(taken: Tensor, there: _State, here: _State) -> _State:
+    """`there` where it is taken, without asking a GPU whether that is everywhere."""
+    return map_tensors(
+        there, lambda new, old: torch.where(taken.view(-1, *[1] * (new.dim() - 1)), new, old.to(new.dtype)), here
+    )
 
 
 def _in_single(model: Model, radius: Tensor) -> Step:
