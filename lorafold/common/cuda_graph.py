@@ -22,8 +22,8 @@ Work = Callable[..., Any]
 class Replayed:
     """`work` of records (frozen dataclasses of tensors, or tensors), which must not ask the host anything.
 
-    For each new set of shapes it is done as it is once, recorded the second time and replayed from then on; on a CPU it
-    is always done as it is. What it returns may be overwritten by the next call.
+    The first time it is done as it is, so that libraries set up what they need; then it is recorded for each new set of
+    shapes, and replayed. On a CPU it is always done as it is. What it returns may be overwritten by the next call.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Replayed:
         record: how; the default is a CUDA graph.
         """
         self._work, self._feeds, self._wanted, self._record = work, feeds, wanted, record or _cuda_graph
-        self._on_gpu = record is None
+        self._on_gpu, self._cold = record is None, True
         self._shapes: list[Any] = []
         self._held: list[Any] = []
         self._last: list[Any] = []  # what is held is a copy of
@@ -52,11 +52,12 @@ class Replayed:
         tensors = [tensor for record in records for tensor in _tensors(record)]
         if not self._wanted or (self._on_gpu and not tensors[0].is_cuda):
             return self._work(*records)
+        if self._cold:
+            self._cold = False
+            return self._work(*records)
         shapes = [(tensor.shape, tensor.dtype) for tensor in tensors]
         if shapes != self._shapes:
-            self._shapes, self._replay, self._held, self._result = shapes, None, [], None
-            return self._work(*records)
-        if self._replay is None:
+            self._shapes, self._replay, self._result = shapes, None, None
             self._held, self._last = [_copied(record) for record in records], [*records]
             self._replay = self._recorded()
             if self._replay is None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lorafold.core_space import RANK_TOLERANCE
+from lorafold.geometry.singular import svd
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def spectrum(X: Tensor, floor: Tensor | None = None) -> Spectrum:
         X: the matrices.
         floor: singular values up to this (...) are rounding noise too: of what X is the difference of.
     """
-    Q, sigma, Rt = torch.linalg.svd(X, full_matrices=False)
+    Q, sigma, Rt = svd(X)
     noise = RANK_TOLERANCE * sigma[..., :1]
     kept = sigma > (noise if floor is None else torch.maximum(noise, floor[..., None]))  # not ">=": X may be zero
     return Spectrum(Q * kept[..., None, :], sigma * kept, Rt.mT * kept[..., None, :])

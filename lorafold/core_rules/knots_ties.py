@@ -5,11 +5,11 @@ b = modules, N = adapters, r = rank of the merged subspaces.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from lorafold.core_rules._registry import core_rule
 from lorafold.core_rules.ties import check_election, ties
+from lorafold.geometry.singular import svd
 
 
 @core_rule("knots_ties", elementwise=True, averages=True, check=check_election)
@@ -27,5 +27,5 @@ def knots_ties(cores: Tensor, weights: Tensor, *, density: float, elect: str) ->
     Source: Stoica et al., "Model merging with SVD to tie the KnOTS", ICLR 2025, arXiv:2410.19735.
     """
     present = cores * (weights != 0)[..., None, None]
-    U = torch.linalg.svd(present.transpose(1, 2).flatten(2), full_matrices=False).U
+    U = svd(present.transpose(1, 2).flatten(2)).U
     return U @ ties(U.mT[:, None] @ present, weights, density=density, elect=elect)

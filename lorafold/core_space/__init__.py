@@ -1,5 +1,6 @@
 """Core space: the exact reduction of every module to a problem of at most Σ r_i dimensions per side."""
 
+from lorafold.core_space._columns import energies as energies
 from lorafold.core_space._frames import RANK_TOLERANCE as RANK_TOLERANCE
 from lorafold.core_space._layer import Calibration as Calibration
 from lorafold.core_space._layer import Layer as Layer

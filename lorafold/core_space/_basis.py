@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lorafold.common.batched import scatter_rows
+from lorafold.geometry.eigen import eigh
 
 # Directions of the column-normalised X below this singular value, relative to the largest, are rounding noise: of
 # float32 factors (6e-8) or of the Gram matrix itself (sqrt(eps) = 1.5e-8), with a margin.
@@ -62,7 +63,7 @@ def orthonormal_basis(gram: Tensor) -> Basis:
 
 
 def _eigen_basis(unit: Tensor, norms: Tensor, inverse: Tensor) -> Basis:
-    eigenvalues, Z = torch.linalg.eigh(unit)
+    eigenvalues, Z = eigh(unit)
     # strictly greater: of a zero matrix nothing is kept
     kept = eigenvalues > SPAN_TOLERANCE**2 * eigenvalues[:, -1:]
     root = torch.where(kept, eigenvalues, 1.0).sqrt()

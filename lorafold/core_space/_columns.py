@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 
 from lorafold.calibration import LayerStatistics
 from lorafold.calibration.metric import Metric, Moments, moments
-from lorafold.core_space._layer import Calibration, Layer, Side, stack_on
+from lorafold.core_space._layer import SIDES, Calibration, Layer, Side, chunks, stack_on
 
 # An energy counts as at least so much of the largest: no adapter's inputs have 100 times the say of another's.
 _LEAST = 1e-4
@@ -77,6 +77,17 @@ def columns(
     norms = _norms(calibrations, device, widths)
     P = _parts(X, norms, slots, calibrations[0].subspaces)
     return _solved(X, P, norms, slots) if solved else Columns(P, norms.mean.to(dtype))
+
+
+def energies(layers: Sequence[Layer], device: torch.device) -> Tensor:
+    """‖ΔW‖² of layers that one adapter alone has: ‖sBA‖² = s² ⟨BᵀB, AAᵀ⟩, in float64.  (b,)"""
+    slots = (max(layer.ranks[0] for layer in layers),)
+    grams = torch.zeros(2, len(layers), *slots, *slots, dtype=torch.float64, device=device)
+    for gram, side in zip(grams, SIDES, strict=True):
+        for positions in chunks(layers, side, slots, device):
+            gram[positions] = columns([layers[i] for i in positions], side, slots, torch.float64, device).gram()
+    scales = torch.tensor([layer.scales[0] for layer in layers], dtype=torch.float64, device=device)
+    return scales.square() * grams.prod(0).sum((1, 2)).clamp_min(0)
 
 
 def directions_of(layers: Sequence[Layer]) -> list[int]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from lorafold.common.batched import scatter_rows
 from lorafold.core_space._basis import Basis, orthonormal_basis
 from lorafold.core_space._layer import ROUNDING
+from lorafold.geometry.singular import svd
 
 # Singular values of ΔW_i below this, relative to the largest, are rounding noise of float32 factors.
 RANK_TOLERANCE = 3e-7
@@ -55,7 +56,7 @@ def _certainly_full(up: Basis, down: Basis, scale: Tensor) -> Tensor:
 
 
 def _revealed(up: Tensor, down: Tensor, scale: Tensor) -> Frames:
-    Q, sigma, Rt = torch.linalg.svd(scale[:, None, None] * up @ down.mT)
+    Q, sigma, Rt = svd(scale[:, None, None] * up @ down.mT)
     # what rounding leaves of a product that is zero is no direction either
     rounding = ROUNDING * scale.abs() * torch.linalg.matrix_norm(up) * torch.linalg.matrix_norm(down)
     kept = (sigma > torch.maximum(RANK_TOLERANCE * sigma[:, 0], rounding)[:, None])[:, : up.shape[-1]]

@@ -18,6 +18,7 @@ from lorafold.common.text import brief
 from lorafold.geometry.products import product_svd
 
 Side = Literal["left", "right"]
+SIDES: tuple[Side, Side] = ("left", "right")
 # Of ‖X‖‖Y‖: what float64 leaves of XYᵀ = 0.
 ROUNDING = 1e-13
 # How many numbers of stacked factors are held at a time: 8 MB in float64, which a CPU's cache holds; a GPU wants more.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lorafold.core_space import RANK_TOLERANCE, CoreBatch
+from lorafold.geometry.singular import svd
 
 _LEAST = 1e-4  # singular values relative to the largest, by whose root factors are divided
 _TINY = torch.finfo(torch.float64).tiny
@@ -86,7 +87,7 @@ def balancing(filed: Factors, balanced: Balanced) -> tuple[Tensor, Tensor]:
     U, V = balanced.frames()
     root = torch.maximum(balanced.sigma, _LEAST * balanced.sigma[:, :1]).sqrt() * balanced.kept
     inverse = _inverse(root)
-    kernel = torch.linalg.svd(inverse[:, :, None] * (U.mT @ filed.up)).Vh.mT * (1 - balanced.kept)[:, None, :]
+    kernel = svd(inverse[:, :, None] * (U.mT @ filed.up)).Vh.mT * (1 - balanced.kept)[:, None, :]
     sizes = [torch.linalg.matrix_norm(factor) for factor in (filed.up, filed.down)]
     ratio = torch.where(sizes[0] * sizes[1] > 0, sizes[1] / sizes[0].clamp_min(_TINY), 1.0).sqrt()
     T = filed.down.mT @ V * inverse[:, None, :] + ratio[:, None, None] * kernel
@@ -101,7 +102,7 @@ def balanced(batch: CoreBatch, adapter: int) -> Balanced:
     """
     up, down, scale = _in_file(batch, adapter)
     problem, width = batch.problem, max(batch.slots)
-    Q, sigma, Rt = torch.linalg.svd(problem.core[:, adapter])  # (b, r, r)
+    Q, sigma, Rt = svd(problem.core[:, adapter])  # (b, r, r)
     sigma = sigma * (sigma > RANK_TOLERANCE * sigma[:, :1])  # strictly greater: of a zero update nothing is kept
     sigma = sigma * (torch.arange(width, device=sigma.device) < batch.slots[adapter])
     root, kept = sigma.sqrt(), (sigma > 0).to(sigma.dtype)

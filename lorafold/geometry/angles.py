@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lorafold.geometry.singular import svdvals
+
 
 def principal_angles(X: Tensor, Y: Tensor) -> Tensor:
     """Principal angles in [0, π/2], ascending, accurate for small and for large angles alike.
@@ -27,6 +29,6 @@ def principal_angles(X: Tensor, Y: Tensor) -> Tensor:
         X, Y = Y, X
     X, Y = X.double(), Y.double()
     overlap = X.mT @ Y
-    cosines = torch.linalg.svdvals(overlap)  # descending, so that θ ascends
-    sines = torch.linalg.svdvals(Y - X @ overlap).flip(-1)
+    cosines = svdvals(overlap)  # descending, so that θ ascends
+    sines = svdvals(Y - X @ overlap).flip(-1)
     return torch.atan2(sines, cosines)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lorafold.common.errors import LorafoldError
 from lorafold.core_space.problem import Problem
+from lorafold.geometry.singular import svd
 from lorafold.objectives._objective import Objective
 from lorafold.objectives._reconstruction import targets
 from lorafold.objectives._terms import subspace_term
@@ -64,7 +65,7 @@ def _points(problem: Problem, directions: int | float | str) -> tuple[Tensor, Te
     """The frames of the leading singular directions, and how many there are."""
     if directions == "all":
         return problem.left, problem.right, problem.dims
-    Q, sigma, Rt = torch.linalg.svd(problem.core)  # singular values past dims are zero
+    Q, sigma, Rt = svd(problem.core)  # singular values past dims are zero
     dims = torch.minimum(_count(sigma.square(), directions), problem.dims)
     keep = (torch.arange(sigma.shape[-1], device=dims.device) < dims[..., None])[..., None, :]
     return problem.left @ (Q * keep), problem.right @ (Rt.mT * keep), dims

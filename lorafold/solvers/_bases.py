@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lorafold.geometry.eigen import eigh
+from lorafold.geometry.singular import svd
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,24 @@ def eigenbasis(form: Tensor) -> Tensor:
 
 def completed(frame: Tensor) -> Tensor:
     """An orthogonal matrix whose first r columns are the orthonormal frame (b, d, r).  (b, d, d)"""
-    rest = torch.linalg.qr(frame, mode="complete").Q[..., frame.shape[-1] :]
-    return torch.cat([frame, rest], dim=-1)
+    if frame.is_cuda:  # which takes QR decompositions one after another
+        return torch.cat([frame, complement(frame)], dim=-1)
+    return torch.cat([frame, torch.linalg.qr(frame, mode="complete").Q[..., frame.shape[-1] :]], dim=-1)
+
+
+def complement(frame: Tensor) -> Tensor:
+    """An orthonormal basis of what is orthogonal to the orthonormal frame (b, d, r), by a block reflector.  (b, d, c)
+
+    With P the polar factor of the first r rows, so that UPᵀ = [H; B] with H >= 0, it is [-Bᵀ; I - B (I + H)⁻¹Bᵀ].
+    """
+    rank = frame.shape[-1]
+    left, _, right = svd(frame[..., :rank, :])
+    turned = frame @ (left @ right).mT
+    H, B = turned[..., :rank, :], turned[..., rank:, :]
+    definite = (H + H.mT) / 2 + torch.eye(rank, dtype=frame.dtype, device=frame.device)
+    rest = -B @ torch.cholesky_solve(B.mT, torch.linalg.cholesky_ex(definite).L)
+    rest.diagonal(dim1=-2, dim2=-1).add_(1)
+    return torch.cat([-B.mT, rest], dim=-2)
 
 
 def turned(basis: Tensor, step: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from lorafold.common.errors import LorafoldError
 from lorafold.solvers import SOLVERS
-from lorafold.solvers._bases import Bases, completed, turned
+from lorafold.solvers._bases import Bases, complement, completed, turned
 from lorafold.solvers._conjugate_gradients import newton_step, preconditioner
 from lorafold.solvers._newton import descend
 from tests import oracles
@@ -54,6 +54,16 @@ def test_completed_keeps_the_frame():
     basis = completed(frame)
     torch.testing.assert_close(basis[..., :3], frame, rtol=0, atol=0)
     torch.testing.assert_close(basis.mT @ basis, torch.eye(7, dtype=frame.dtype).expand(3, 7, 7), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("size", "rank"), [(7, 3), (40, 39), (9, 1), (4, 4)])
+def test_a_block_reflector_gives_the_complement_too(size, rank):
+    source = Source(2)
+    mirrored = torch.eye(size, rank, dtype=torch.float64).flip(0)  # the first rows of whose span may be zeros
+    frame = torch.cat([source.haar(3, size, rank), mirrored[None], -mirrored[None].flip(1)])
+    basis = torch.cat([frame, complement(frame)], -1)
+    eye = torch.eye(size, dtype=frame.dtype).expand(len(basis), -1, -1)
+    torch.testing.assert_close(basis.mT @ basis, eye, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("distance", CURVED)

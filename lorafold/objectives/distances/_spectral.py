@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lorafold.geometry.eigen import eigh
 from lorafold.objectives.distances._side import spectral_weights
 
 # profile(cos, real, rank): the distance (b, N) and its derivative by every cosine (b, N, s); `real` (b, N, s) marks the
@@ -74,7 +75,7 @@ def _singular(overlap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if overlap.shape[-2] > overlap.shape[-1]:
         R, cos, Qt = _singular(overlap.mT)
         return Qt.mT, cos, R.mT
-    Q = torch.linalg.eigh(overlap @ overlap.mT).eigenvectors.flip(-1)
+    Q = eigh(overlap @ overlap.mT).vectors.flip(-1)
     rows = Q.mT @ overlap
     cos = torch.linalg.vector_norm(rows, dim=-1)
     return Q, cos.clamp_max(1), rows / cos.clamp_min(torch.finfo(cos.dtype).tiny)[..., None]

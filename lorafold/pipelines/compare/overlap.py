@@ -17,6 +17,7 @@ from lorafold.common.text import brief
 from lorafold.core_space import RANK_TOLERANCE, CoreBatch
 from lorafold.core_space.problem import Problem
 from lorafold.geometry import DISTANCES, phi_grid, principal_angles
+from lorafold.geometry.singular import svd
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def overlap(first: SingularFrames, second: SingularFrames, distances: Sequence[s
 
 
 def _singular_frames(problem: Problem, adapter: int, slot: int) -> SingularFrames:
-    Q, sigma, Rt = torch.linalg.svd(problem.core[:, adapter, :slot, :slot])
+    Q, sigma, Rt = svd(problem.core[:, adapter, :slot, :slot])
     kept = (sigma > RANK_TOLERANCE * sigma[:, :1]).to(sigma.dtype)
     frames = torch.stack([problem.left[:, adapter, :, :slot], problem.right[:, adapter, :, :slot]])
     rotations = torch.stack([Q, Rt.mT]) * kept[:, None, :]

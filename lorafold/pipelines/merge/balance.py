@@ -11,8 +11,11 @@ from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
 from lorafold.common.parallel import map_parallel
+from lorafold.core_space import energies
+from lorafold.layers.line_up import line_up
 from lorafold.pipelines.resize.pipeline import resize
 
+_CPU = torch.device("cpu")
 # Pieces of work per adapter; a number of its own, so that sums do not depend on the number of threads.
 _PIECES = 8
 # Sums of squares between these are right in float32 to many more digits than a norm needs here.
@@ -35,7 +38,12 @@ def _wide(module: Module) -> Module:
     return replace(module, up=module.up.to(dtype), down=module.down.to(dtype))
 
 
-def balancing_factors(adapters: Sequence[Adapter], weights: Sequence[float], balance: float = 1.0) -> list[float]:
+def balancing_factors(
+    adapters: Sequence[Adapter],
+    weights: Sequence[float],
+    balance: float = 1.0,
+    device: torch.device = _CPU,
+) -> list[float]:
     """Factors that bring the adapters' norms together and keep their mean.
 
     c_i = ‖ΔW_i‖^-p mean_j ‖ΔW_j‖ / mean_j ‖ΔW_j‖^(1-p), norms being those of whole adapters. The means go over the
@@ -44,7 +52,7 @@ def balancing_factors(adapters: Sequence[Adapter], weights: Sequence[float], bal
     Args:
         balance: p in [0, 1]: at 1 all norms become equal, at 1/2 the ratio of two becomes its root.
     """
-    sizes = norms(adapters)
+    sizes = norms(adapters, device)
     counted = [size for size, weight in zip(sizes, weights, strict=True) if size and weight]
     if not counted or not all(map(math.isfinite, counted)):  # NaN and Inf are named where they are met again
         return [1.0] * len(sizes)
@@ -54,10 +62,13 @@ def balancing_factors(adapters: Sequence[Adapter], weights: Sequence[float], bal
     return [level * (size / unit) ** -balance if size else 1.0 for size in sizes]
 
 
-def norms(adapters: Sequence[Adapter]) -> list[float]:
+def norms(adapters: Sequence[Adapter], device: torch.device = _CPU) -> list[float]:
     """‖ΔW‖ over all modules of each adapter, from Gram matrices: ‖sBA‖² = s² ⟨BᵀB, AAᵀ⟩."""
+    if device.type != "cpu":
+        layers = [line_up([adapter]) if adapter.modules else [] for adapter in adapters]
+        return [math.sqrt(float(energies(own, device).sum())) if own else 0.0 for own in layers]
     pieces = [[*adapter.modules.values()][i::_PIECES] for adapter in adapters for i in range(_PIECES)]
-    found = [*map_parallel(_energy, pieces, torch.device("cpu"))]
+    found = [*map_parallel(_energy, pieces, _CPU)]
     return [math.sqrt(sum(found[i : i + _PIECES])) for i in range(0, len(found), _PIECES)]
 
 

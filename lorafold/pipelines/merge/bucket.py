@@ -14,6 +14,8 @@ from torch.nn.functional import pad
 
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_space import RANK_TOLERANCE, CoreBatch, Layer, Liftable, liftable, reduce_layers
+from lorafold.geometry.eigen import eigh
+from lorafold.geometry.singular import svd
 from lorafold.layers.buckets import Bucket
 from lorafold.pipelines.merge.balance import inner_product
 from lorafold.pipelines.merge.combine import combine
@@ -109,7 +111,7 @@ def _cut(solution: Solution, merged: Tensor, total: Tensor, rank: int) -> tuple[
         merged: (b, k, k).
         total: UᵀMV, of the weighted sum M (b, k, k).
     """
-    Q, S, Rt = torch.linalg.svd(merged)
+    Q, S, Rt = svd(merged)
     Z = _untied(S, Q.mT @ total @ Rt.mT)[..., :rank]
     Q, R = Q @ Z, Rt.mT @ Z
     return replace(solution, left=solution.left @ Q, right=solution.right @ R), Q.mT @ merged @ R
@@ -122,7 +124,7 @@ def _untied(S: Tensor, total: Tensor) -> Tensor:
     inside = (total + total.mT) * (cluster[:, :, None] == cluster[:, None, :])
     size = torch.linalg.matrix_norm(inside)[:, None, None]
     unit = inside / torch.where(size > 0, size, 1.0)  # eigenvalues in [-1, 1], so that clusters stay apart
-    return torch.linalg.eigh(unit - 4 * torch.diag_embed(cluster.to(unit.dtype))).eigenvectors.flip(-1)
+    return eigh(unit - 4 * torch.diag_embed(cluster.to(unit.dtype))).vectors.flip(-1)
 
 
 def _balanced(merged: Tensor, rounding: Tensor, solution: Solution) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,7 +132,7 @@ def _balanced(merged: Tensor, rounding: Tensor, solution: Solution) -> tuple[Ten
 
     Those below `rounding` (b,) are what is left of updates that cancel.
     """
-    Q, S, Rt = torch.linalg.svd(merged)
+    Q, S, Rt = svd(merged)
     S = S * (S > rounding[:, None])
     root = S.sqrt()[:, None, :]
     count = (S > RANK_TOLERANCE * S[:, :1]).sum(-1)

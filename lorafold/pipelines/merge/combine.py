@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from lorafold.common.errors import LorafoldError
 from lorafold.core_rules import CoreRule, Factors
 from lorafold.core_space import CoreBatch, Layer
+from lorafold.geometry.eigen import eigh
 
 
 def combine(rule: CoreRule, batch: CoreBatch, left: Tensor, right: Tensor, cores: Tensor, seed: int) -> Tensor:
@@ -50,7 +51,7 @@ def canonical_gauge(cores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _axes(gram: Tensor) -> Tensor:
-    Z = torch.linalg.eigh(gram).eigenvectors.flip(-1)
+    Z = eigh(gram).vectors.flip(-1)
     largest = Z.gather(-2, Z.abs().argmax(-2, keepdim=True))
     return Z * torch.where(largest < 0, -1.0, 1.0)
 

@@ -59,7 +59,7 @@ def _prepared(inputs: Sequence[Adapter], plan: Plan) -> tuple[list[Adapter], lis
     cut = [truncated(adapter, rank) for adapter, rank in zip(inputs, plan.truncate, strict=True)]
     if not plan.balance:
         return cut, [1.0] * len(cut)
-    balance = balancing_factors(cut, plan.weights.default, plan.balance)
+    balance = balancing_factors(cut, plan.weights.default, plan.balance, plan.device)
     return [scaled(adapter, gain) for adapter, gain in zip(cut, balance, strict=True)], balance
 
 

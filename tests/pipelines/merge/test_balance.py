@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import lorafold
+from lorafold.core_space import energies
+from lorafold.layers.line_up import line_up
 from lorafold.pipelines.merge.balance import balancing_factors, norms, truncated
 from tests.builders import Source, changed, random_adapter
 from tests.builders import one_thread as one_thread
@@ -77,6 +79,16 @@ class TestTruncation:
 class TestBalance:
     def test_norms_are_those_of_whole_adapters(self):
         assert norms(trio()) == pytest.approx([dense_norm(one) for one in trio()], rel=1e-12)
+
+    def test_energies_in_batches_are_the_same(self):
+        for one in trio():
+            found = energies(line_up([one]), torch.device("cpu"))
+            assert len(found) == len(one.modules)
+            assert float(found.sum().sqrt()) == pytest.approx(dense_norm(one), rel=1e-12)
+
+    @pytest.mark.cuda
+    def test_on_a_gpu(self):
+        assert norms(trio(), torch.device("cuda")) == pytest.approx(norms(trio()), rel=1e-12)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
     @pytest.mark.parametrize("size", [1e-30, 1e-7, 1.0, 6e4, 1e25])
