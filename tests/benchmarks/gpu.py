@@ -15,12 +15,11 @@ import sys
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
-from itertools import product
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -37,7 +36,8 @@ from synthetic import write_case  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 import lorafold  # noqa: E402
-from lorafold.geometry.eigen import block_jacobi  # noqa: E402
+from lorafold.geometry.eigen import block_jacobi, eigh  # noqa: E402
+from lorafold.geometry.singular import svd  # noqa: E402
 
 Json = dict[str, Any]
 OBJECTIVES: dict[str, Json] = {
@@ -46,6 +46,7 @@ OBJECTIVES: dict[str, Json] = {
     "reconstruction_weight=0": {"reconstruction_weight": 0.0},
     "subspace_weight=0": {"subspace_weight": 0.0},
 }
+_COMPARED = {"sd15": ("chordal", "geodesic", "reconstruction_weight=0", "subspace_weight=0"), "sdxl": ("chordal",)}
 # What is timed apart: the part, and where the name is looked up.
 PARTS = {
     "read": ("lorafold.pipelines.merge.pipeline", "read_all"),
@@ -55,6 +56,9 @@ PARTS = {
     "objective": ("lorafold.pipelines.merge.plan", "build"),
     "start": ("lorafold.solvers._settle", "start"),
     "start / eigenbases": ("lorafold.solvers._start", "eigenbasis"),
+    "balance": ("lorafold.pipelines.merge.task", "balancing_factors"),
+    "underflow": ("lorafold.pipelines.merge.pipeline", "warn_of_underflow"),
+    "other ranks": ("lorafold.pipelines.merge.pipeline", "warn_of_vanishing"),
     "Newton": ("lorafold.solvers._settle", "descend"),
     "Newton / conjugate gradients": ("lorafold.solvers._newton", "newton_step"),
     "Newton / retractions": ("lorafold.solvers._newton", "turned"),
@@ -128,38 +132,24 @@ def symmetric(count: int, size: int, device: str) -> Tensor:
 
 
 def eigenproblems(bench: Bench) -> Json:
-    """Seconds and errors of ways to decompose a batch of symmetric matrices."""
+    """Seconds and errors of ways to decompose a batch of symmetric matrices, and of the SVD of others."""
     found: Json = {}
-    for count, size in ((4, 96), (2, 128)) if bench.small else ((264, 96), (986, 128)):
+    for count, size in ((4, 96), (2, 128)) if bench.small else ((264, 96), (986, 128), (1320, 96)):
         A = symmetric(count, size, bench.device)
-        ways: dict[str, Callable[[Tensor], Any]] = {
-            "block Jacobi": block_jacobi,
-            "torch on CPU threads": _on_cpu_threads,
-        }
-        if size == 96:
+        ways: dict[str, Callable[[Tensor], Any]] = {"lorafold": eigh, "block Jacobi": block_jacobi}
+        if (count, size) != (986, 128):
             ways["torch"] = torch.linalg.eigh
-        ways["preconditioned block Jacobi"] = _preconditioned
-        if bench.device == "cuda":
-            ways["cusolver XsyevBatched"] = lambda A: XsyevBatched()(A)
-            ways["SVD by gesvda"] = lambda A: _by_svd(A, "gesvda")
         found[f"{count} x {size}"] = {
             name: _tried(lambda way=way, A=A: _judged(bench, way, A)) for name, way in ways.items()
         }
-    return found | _small_eigenproblems(bench)
-
-
-def _small_eigenproblems(bench: Bench) -> Json:
-    """Seconds that torch takes for many of one size."""
-    found: Json = {}
-    counts = (8,) if bench.small else (264, 792, 1056, 3944)
-    for size, count in [*product((8, 16, 24, 32), counts), (33, counts[0]), (48, counts[0])]:
-        for dtype in (torch.float64, torch.float32):
-            A = symmetric(count, size, bench.device).to(dtype)
-            key = f"torch {count} x {size} {str(dtype)[6:]}"
-            found[key] = bench.seconds(lambda A=A: torch.linalg.eigh(A))
-            if size == 32:
-                near = torch.diag_embed(A.diagonal(dim1=-2, dim2=-1)) + 1e-4 * A
-                found[f"{key}, nearly diagonal"] = bench.seconds(lambda near=near: torch.linalg.eigh(near))
+    for count, size in ((4, 64), (2, 96)) if bench.small else ((264, 64), (264, 96), (986, 64)):
+        general = symmetric(count, size, bench.device) @ symmetric(count, size, bench.device).flip(-1)
+        expected = torch.linalg.svdvals(general[:4])
+        found[f"SVD {count} x {size}"] = {
+            "lorafold": bench.seconds(lambda general=general: svd(general), 3),
+            "torch, four of them": bench.seconds(lambda general=general: torch.linalg.svd(general[:4]), 3),
+            "error": float((svd(general).S[:4] - expected).abs().amax() / expected.amax()),
+        }
     return found
 
 
@@ -174,89 +164,9 @@ def _judged(bench: Bench, way: Callable[[Tensor], Any], A: Tensor) -> Json:
     }
 
 
-def _on_cpu_threads(A: Tensor) -> tuple[Tensor, Tensor]:
-    threads = torch.get_num_threads()
-    parts = A.cpu().chunk(threads)
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        solved = list(pool.map(torch.linalg.eigh, parts))
-    torch.set_num_threads(threads)
-    return tuple(torch.cat([part[k] for part in solved]).to(A.device) for k in (0, 1))  # type: ignore[return-value]
-
-
-def _by_svd(A: Tensor, driver: str) -> tuple[Tensor, Tensor]:
-    """Of positive definite matrices."""
-    U, S, _ = torch.linalg.svd(A, driver=driver)
-    return S, U
-
-
-def _preconditioned(A: Tensor) -> tuple[Tensor, Tensor]:
-    """Block Jacobi after a few orthogonal iterations with A⁴."""
-    eye = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
-    power = A / torch.linalg.matrix_norm(A)[:, None, None]
-    for _ in range(2):
-        power = power @ power
-        power = power / torch.linalg.matrix_norm(power)[:, None, None]
-    power = power + 1e-6 * eye
-    Y = eye.expand_as(A)
-    for _ in range(6):
-        Y = _cholesky_q(power @ Y)
-    Y = _cholesky_q(Y)
-    values, Q = block_jacobi(Y.mT @ A @ Y)
-    return values, Y @ Q
-
-
-def _cholesky_q(Y: Tensor) -> Tensor:
-    L = torch.linalg.cholesky_ex(Y.mT @ Y).L
-    return torch.linalg.solve_triangular(L, Y.mT, upper=False).mT
-
-
-class XsyevBatched:
-    """cuSOLVER's batched eigensolver for any size, which torch 2.11 does not call."""
-
-    def __init__(self) -> None:
-        import ctypes
-
-        self._c = ctypes
-        torch.linalg.eigh(torch.eye(2, device="cuda"))  # loads the library
-        maps = Path("/proc/self/maps").read_text().splitlines()
-        self._lib = ctypes.CDLL(next(line.split()[-1] for line in maps if "libcusolver.so" in line))
-        self._handle, self._params = ctypes.c_void_p(), ctypes.c_void_p()
-        self._check(self._lib.cusolverDnCreate(ctypes.byref(self._handle)))
-        self._check(self._lib.cusolverDnCreateParams(ctypes.byref(self._params)))
-        self._check(
-            self._lib.cusolverDnSetStream(self._handle, ctypes.c_void_p(torch.cuda.current_stream().cuda_stream))
-        )
-
-    def _check(self, status: int) -> None:
-        if status:
-            raise RuntimeError(f"cusolver status {status}")
-
-    def __call__(self, A: Tensor) -> tuple[Tensor, Tensor]:
-        """Eigenvalues and eigenvectors of a float64 batch."""
-        c, (count, n, _) = self._c, A.shape
-        Q = A.clone(memory_format=torch.contiguous_format)
-        values = torch.empty(count, n, dtype=A.dtype, device=A.device)
-        info = torch.empty(count, dtype=torch.int32, device=A.device)
-        on_device, on_host = c.c_size_t(), c.c_size_t()
-        matrix = (
-            *(self._handle, self._params, c.c_int(1), c.c_int(0), c.c_int64(n), c.c_int(1)),
-            *(c.c_void_p(Q.data_ptr()), c.c_int64(n), c.c_int(1), c.c_void_p(values.data_ptr()), c.c_int(1)),
-        )
-        size = self._lib.cusolverDnXsyevBatched_bufferSize
-        self._check(size(*matrix, c.byref(on_device), c.byref(on_host), c.c_int64(count)))
-        room = torch.empty(max(1, on_device.value), dtype=torch.uint8, device=A.device)
-        host = torch.empty(max(1, on_host.value), dtype=torch.uint8)
-        rooms = (c.c_void_p(room.data_ptr()), on_device, c.c_void_p(host.data_ptr()), on_host)
-        solve = self._lib.cusolverDnXsyevBatched
-        self._check(solve(*matrix, *rooms, c.c_void_p(info.data_ptr()), c.c_int64(count)))
-        if bool(info.any()):
-            raise RuntimeError(f"info {info.unique().tolist()}")
-        return values, Q.mT
-
-
 def small_operations(bench: Bench) -> Json:
     """What bases and retractions are made of, at (264, 96, 96) or a few of them."""
-    count, cuda = 8 if bench.small else 264, bench.device == "cuda"
+    count = 8 if bench.small else 264
     A = symmetric(count, 96, bench.device)
     definite = A + torch.eye(96, dtype=A.dtype, device=A.device)
     L = torch.linalg.cholesky(definite)
@@ -270,8 +180,6 @@ def small_operations(bench: Bench) -> Json:
         "Cholesky 32": lambda: torch.linalg.cholesky_ex(definite[:, :32, :32].contiguous()),
         "QR 96 x 32, whole": lambda: torch.linalg.qr(tall, mode="complete"),
         "SVD 32": lambda: torch.linalg.svd(A[:, :32, :32].contiguous()),
-        "SVD 64, gesvda": lambda: torch.linalg.svd(A[:, :64, :64].contiguous(), driver="gesvda" if cuda else None),
-        "SVD 64": lambda: torch.linalg.svd(A[:8, :64, :64].contiguous()),
         "nonzero": lambda: (A[:, 0, 0] > 0).nonzero(),
     }
     return {name: bench.seconds(operation) for name, operation in work.items()}
@@ -372,12 +280,13 @@ def merges(bench: Bench, name: str) -> Json:
         with timed_parts(bench) as parts:
             run()
         entry["parts"] = dict(parts)
-        here = run(dtype="float32")
-        start = perf_counter()
-        there = run("cpu", dtype="float32")
-        entry["cpu_seconds"] = perf_counter() - start
-        entry["agreement"] = _agreement(here, there)
         found[objective] = entry
+        if objective in _COMPARED[name]:
+            exact = {**options, "solver": {"name": "riemannian_adam", "tol": 1e-9}}
+            pair = [
+                lorafold.merge(paths, rank=case.rank, device=d, dtype="float32", **exact) for d in (bench.device, "cpu")
+            ]
+            entry["agreement at tol=1e-9"] = _agreement(*pair)
     return found
 
 
@@ -387,7 +296,7 @@ def timed_parts(bench: Bench) -> Iterator[dict[str, float]]:
     spent: dict[str, float] = defaultdict(float)
     before: list[tuple[Any, str, Any]] = []
     for part, (path, name) in PARTS.items():
-        module = import_module(path)
+        module = import_module(path) if find_spec(path) else None
         if not hasattr(module, name):
             continue
         original = getattr(module, name)
@@ -470,7 +379,7 @@ def profile(bench: Bench) -> Json:
 
 def cuda_tests(bench: Bench) -> Json:
     """The tests that carry the marker."""
-    folders = ["tests/geometry", "tests/solvers", "tests/core_space"]
+    folders = ["tests/geometry", "tests/solvers", "tests/common", "tests/pipelines/merge/test_balance.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", *folders]
     done = subprocess.run(command, cwd=_HERE.parent.parent, capture_output=True, text=True, timeout=100)
     return {"rc": done.returncode, "tail": (done.stdout + done.stderr)[-3000:]}
@@ -500,13 +409,13 @@ def main() -> None:
     sections: dict[str, Callable[[Bench], Json]] = {
         "environment": environment,
         "tests": cuda_tests,
-        "small operations": small_operations,
-        "transfers": transfers,
+        "eigenproblems": eigenproblems,
         "RiemannianAdam": adam,
         "sd15": lambda bench: merges(bench, "sd15"),
-        "profile": profile,
-        "eigenproblems": eigenproblems,
         "sdxl": lambda bench: merges(bench, "sdxl"),
+        "small operations": small_operations,
+        "transfers": transfers,
+        "profile": profile,
     }
     found: Json = {}
     with TemporaryDirectory(prefix="lorafold-cuda-") as scratch:
