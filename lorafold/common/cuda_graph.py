@@ -60,8 +60,8 @@ class Replayed:
             self._shapes, self._replay, self._result = shapes, None, None
             self._held, self._last = [_copied(record) for record in records], [*records]
             self._replay = self._recorded()
-            if self._replay is None:
-                return self._work(*records)
+        if self._replay is None:
+            return self._work(*records)
         for held, last, record in zip(self._held, self._last, records, strict=True):
             if record is not held and record is not last:
                 _overwrite(held, record)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -145,14 +146,26 @@ def storable(path: Path, key: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    final: Callable[[], Mapping[str, str]] | None = None,
+) -> None:
     """Write a safetensors file: the same content gives the same bytes.
 
     They are those of safetensors' own writer, but that one puts the metadata in random order.
+
+    Args:
+        final: what the metadata are in the end, as long as `metadata` in the file; asked when the tensors are written.
     """
     with path.open("wb") as file:
         for chunk in serialised(tensors, metadata):
             file.write(chunk)
+        if final:
+            file.seek(0)
+            for chunk in islice(serialised(tensors, final()), 2):
+                file.write(chunk)
 
 
 def serialised(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:

@@ -7,13 +7,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from torch import Tensor
 
-from lorafold.adapters.files.tensor_file import serialised
+from lorafold.adapters.files.tensor_file import serialised, write_tensors
 
 # What the older hash covers of a file.
 _LEGACY = range(0x100000, 0x110000)
+
+
+def write_with_hashes(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file with `with_hashes`, which are taken while it is written."""
+    if _training(metadata):
+        with ThreadPoolExecutor(1) as pool:
+            hashes = pool.submit(with_hashes, tensors, metadata)
+            unknown = {**metadata, "sshs_model_hash": "0" * 64, "sshs_legacy_hash": "0" * 8}
+            write_tensors(path, tensors, unknown, hashes.result)
+    else:
+        write_tensors(path, tensors, metadata)
 
 
 def with_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
@@ -23,7 +36,7 @@ def with_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> d
     someone edits the rest. The first is the SHA-256 of what follows the header, the second the first 8 digits of that
     of bytes 0x100000 to 0x10ffff. Metadata without any training entry is returned as it is, for then no tool asks.
     """
-    training = {key: value for key, value in metadata.items() if key.startswith("ss_")}
+    training = _training(metadata)
     if not training:
         return dict(metadata)
     body, legacy = hashlib.sha256(), hashlib.sha256()
@@ -33,6 +46,10 @@ def with_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> d
         body.update(part)
         legacy.update(_within(part, offset))
     return {**metadata, "sshs_model_hash": body.hexdigest(), "sshs_legacy_hash": legacy.hexdigest()[:8]}
+
+
+def _training(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in metadata.items() if key.startswith("ss_")}
 
 
 def _with_offsets(parts: Iterator[bytes | memoryview], start: int) -> Iterator[tuple[int, bytes | memoryview]]:

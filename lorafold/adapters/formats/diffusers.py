@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.factor_pair import alpha_value, bias_vector, check_complete, factor_pair
-from lorafold.adapters.files.tensor_file import TensorFile, write_tensors
-from lorafold.adapters.files.webui_hashes import with_hashes
+from lorafold.adapters.files.tensor_file import TensorFile
+from lorafold.adapters.files.webui_hashes import write_with_hashes
 from lorafold.adapters.formats.diffusers_config import METADATA_KEY, component, component_scalings, export_metadata
 from lorafold.adapters.formats.diffusers_keys import ALPHA, BIAS, DOWN, UP, is_diffusers, split_key
 from lorafold.adapters.formats.fold_scale import unscaled_tensors
@@ -55,7 +55,7 @@ def _check_module(module: Module) -> None:
 def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
     entries = {key: value for key, value in adapter.metadata.items() if key != METADATA_KEY}
     metadata = {**entries, "format": "pt", **export_metadata(adapter.modules)}
-    write_tensors(path, tensors, with_hashes(tensors, metadata))
+    write_with_hashes(path, tensors, metadata)
 
 
 @format(

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.factor_pair import floating
-from lorafold.adapters.files.tensor_file import TensorFile, storable, write_tensors
-from lorafold.adapters.files.webui_hashes import with_hashes
+from lorafold.adapters.files.tensor_file import TensorFile, storable
+from lorafold.adapters.files.webui_hashes import write_with_hashes
 from lorafold.adapters.formats.refusals import unsupported
 from lorafold.adapters.module import Module
 from lorafold.common.errors import LorafoldError
@@ -96,4 +96,4 @@ def check_module(module: Module, file: str) -> None:
 
 def write_hashed(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write the tensors, and in the header the hashes by which web UIs know the file."""
-    write_tensors(path, tensors, with_hashes(tensors, adapter.metadata))
+    write_with_hashes(path, tensors, adapter.metadata)

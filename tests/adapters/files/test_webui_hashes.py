@@ -15,8 +15,8 @@ from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
 from lorafold.adapters import save as save_adapter
-from lorafold.adapters.files.tensor_file import serialised
-from lorafold.adapters.files.webui_hashes import with_hashes
+from lorafold.adapters.files.tensor_file import serialised, write_tensors
+from lorafold.adapters.files.webui_hashes import with_hashes, write_with_hashes
 from tests.adapters.samples import normal
 
 TRAINED = {"ss_network_dim": "4", "ss_tag_frequency": '{"1_a": {"ß\\n\\"x": 3}}'}
@@ -73,3 +73,11 @@ def test_a_saved_file_is_what_its_hashes_say(form: str, prefix: str, tmp_path: P
 def test_without_training_metadata_there_is_nothing_to_look_up() -> None:
     assert with_hashes(mixed(), {"modelspec.title": "x"}) == {"modelspec.title": "x"}
     assert json.loads(with_hashes(mixed(), TRAINED)["ss_tag_frequency"]) == {"1_a": {'ß\n"x': 3}}
+
+
+@pytest.mark.parametrize("metadata", [TRAINED, {**TRAINED, "sshs_model_hash": "stale"}, {"modelspec.title": "x"}, {}])
+def test_hashes_taken_while_the_file_is_written_are_the_same(tmp_path, metadata):
+    one, other = tmp_path / "one.safetensors", tmp_path / "other.safetensors"
+    write_with_hashes(one, mixed(), metadata)
+    write_tensors(other, mixed(), with_hashes(mixed(), metadata))
+    assert one.read_bytes() == other.read_bytes()
