@@ -112,31 +112,51 @@ def _at_a_time(device: torch.device | None) -> int:
 def stack_on(
     layers: Sequence[Layer], side: Side, slots: Sequence[int], dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """The same as `stack`, on a device: to a GPU factors travel as they are in the files, and are cast there."""
-    if device.type != "cuda":
-        return stack(layers, side, slots, dtype).to(device)
-    of_files = {factor.dtype for layer in layers for factor in layer.tall(side) if factor.numel()}
-    moved = of_files.pop() if len(of_files) == 1 else dtype
-    return stack(layers, side, slots, moved, pinned=True).to(device, non_blocking=True).to(dtype)
+    """The same as `stack`, on a device; to a GPU factors travel as they are in the files, to find their slots there."""
+    if device.type != "cpu":
+        kinds = {(factor.dtype, factor.device.type) for layer in layers for factor in layer.tall(side)}
+        full = all(layer.ranks == tuple(slots) for layer in layers)
+        (of_files, where), *others = kinds
+        if full and where == "cpu" and not others:
+            return through_pinned(layers, side, slots, of_files, device).to(dtype)
+    return stack(layers, side, slots, dtype).to(device)
 
 
-def stack(
-    layers: Sequence[Layer], side: Side, slots: Sequence[int], dtype: torch.dtype, pinned: bool = False
+def through_pinned(
+    layers: Sequence[Layer], side: Side, slots: Sequence[int], dtype: torch.dtype, device: torch.device
 ) -> Tensor:
+    """Full slots in the dtype of the files, by one copy out of memory from which a GPU reads by itself."""
+    b, length = len(layers), layers[0].shape[side == "right"]
+    flat = torch.empty(b * length * sum(slots), dtype=dtype, pin_memory=device.type == "cuda")
+    for part, own in zip(_parts(flat, b, length, side, slots), _by_adapter(layers, side), strict=True):
+        torch.stack([factor.detach() for factor in own], out=part)
+    moved = _parts(flat.to(device, non_blocking=True), b, length, side, slots)
+    return torch.cat(moved, -1) if side == "left" else torch.cat(moved, 1).mT
+
+
+def _parts(flat: Tensor, b: int, length: int, side: Side, slots: Sequence[int]) -> list[Tensor]:
+    """Views of the numbers of each adapter: (b, m, r_i) or (b, r_i, n)."""
+    whole = torch.split(flat, [b * length * slot for slot in slots])
+    shapes = [(b, length, slot) if side == "left" else (b, slot, length) for slot in slots]
+    return [part.view(shape) for part, shape in zip(whole, shapes, strict=True)]
+
+
+def _by_adapter(layers: Sequence[Layer], side: Side) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(layer.ups if side == "left" else layer.downs for layer in layers), strict=True)
+
+
+def stack(layers: Sequence[Layer], side: Side, slots: Sequence[int], dtype: torch.dtype) -> Tensor:
     """The factors of layers that share d, side by side, adapter i in its slot, zero-padded.  (b, d, R)
 
     The memory layout is that of the files, (b, m, R) for up and (b, R, n) for down.
-
-    Args:
-        pinned: in memory from which a GPU reads by itself.
     """
     length, width = layers[0].shape[side == "right"], sum(slots)
     full = all(layer.ranks == tuple(slots) for layer in layers)
     new = torch.empty if full else torch.zeros
     if side == "left":
-        out = new(len(layers), length, width, dtype=dtype, pin_memory=pinned)
+        out = new(len(layers), length, width, dtype=dtype)
     else:
-        out = new(len(layers), width, length, dtype=dtype, pin_memory=pinned).mT
+        out = new(len(layers), width, length, dtype=dtype).mT
     for row, layer in zip(out, layers, strict=True):
         for slot, factor in zip(torch.split(row, list(slots), dim=1), layer.tall(side), strict=True):
             slot[:, : factor.shape[1]] = factor
