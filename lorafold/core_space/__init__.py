@@ -11,3 +11,4 @@ from lorafold.core_space._lift import liftable as liftable
 from lorafold.core_space._reduce import CoreBatch as CoreBatch
 from lorafold.core_space._reduce import NonFiniteError as NonFiniteError
 from lorafold.core_space._reduce import reduce_layers as reduce_layers
+from lorafold.core_space.problem import participation as participation

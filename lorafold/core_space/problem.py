@@ -13,6 +13,21 @@ from torch import Tensor
 
 # Relative to the largest of the terms of a sum.
 _CANCELLED = 1e-12
+# Of the largest norm: from here on down an update counts the less the fainter it is.
+_FAINT = 1e-2
+
+
+def participation(energies: Tensor) -> Tensor:
+    """How much an update counts as one of N: min(1, E_i / (1e-4 max_j E_j)), which is 1 unless its norm is below 1 %.
+
+    Without it an adapter of hardly any size would have as large a say in subspaces and means as the others, and one
+    that becomes smaller and smaller would not come to be as if it were not there.
+
+    Args:
+        energies: E_i = ‖ΔW_i‖² (..., N), 0 of those that do not take part.
+    """
+    largest = energies.amax(-1, keepdim=True)
+    return torch.where(largest > 0, energies / (_FAINT**2 * largest), 0.0).clamp_max(1)
 
 
 @dataclass(frozen=True)
@@ -40,8 +55,8 @@ class Problem:
 
     @property
     def shares(self) -> Tensor:
-        """ŵ_i = |w_i| / Σ|w_i| over the adapters whose update is not zero; all zero if there is none.  (b, N)"""
-        size = self.weights.abs() * (self.dims > 0)
+        """ŵ_i = |w_i| / Σ|w_i| over the adapters that are there, see `participation`; all zero if none is.  (b, N)"""
+        size = self.weights.abs() * participation(self.energies * (self.dims > 0) * (self.weights != 0))
         return size / size.sum(-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
 
     @property

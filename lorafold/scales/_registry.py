@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from lorafold.common.registry import Registry
+from lorafold.core_space import participation
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class UpdateNorms:
 
     @property
     def shares(self) -> Tensor:
-        """ŵ_i = |w_i| / Σ|w_i|; 0 in modules without any weight.  (M, N)"""
-        size = self.weights.abs()
+        """ŵ_i = |w_i| / Σ|w_i| over the adapters that are present in the module; 0 where there is none.  (M, N)"""
+        size = self.weights.abs() * participation(self.inputs * (self.weights != 0))
         return size / size.sum(-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
 
     @property

@@ -50,6 +50,12 @@ def vectors(of: Tensor, weights: np.ndarray) -> list[np.ndarray]:
     return [np.sign(w)[:, None] * part.flatten(1).numpy() for w, part in zip(weights.T, of.unbind(1), strict=True)]
 
 
+def present_shares(of: Tensor, w: np.ndarray) -> np.ndarray:
+    """ŵ_i over the adapters that have the module; none of these is faint."""
+    size = np.abs(w) * (of.flatten(2).norm(dim=2).numpy() > 0)
+    return size / np.maximum(size.sum(1, keepdims=True), 1e-300)
+
+
 def loss(name: str, strength: float, of: Tensor, weights: list[list[float]], merged: Tensor) -> float:
     """What a scale by least squares minimises."""
     w = np.array(weights)
@@ -57,8 +63,7 @@ def loss(name: str, strength: float, of: Tensor, weights: list[list[float]], mer
     if name == "target":
         M_ = sum(w[:, i : i + 1] * of[:, i].flatten(1).numpy() for i in range(N))
         return float(((W - M_) ** 2).sum())
-    shares = np.abs(w) / np.maximum(np.abs(w).sum(1, keepdims=True), 1e-300)
-    total = 0.0
+    shares, total = present_shares(of, w), 0.0
     for i, X in enumerate(vectors(of, w)):
         energy = 1.25 * ((X**2).sum(1) * (w[:, i] != 0)).sum()
         total += float((shares[:, i] * ((W - X) ** 2).sum(1)).sum() / energy) if energy else 0.0
@@ -81,7 +86,8 @@ def test_norms_are_those_of_what_they_are_named_after():
     norms = [1.25**0.5 * float(of[:, i].norm()) for i in range(N)]
     size = float(merged.norm())
     assert float(SCALES["max_norm"](found)) * size == pytest.approx(max(norms))
-    energy = sum(abs(weight) * norm**2 for weight, norm in zip(w, norms, strict=True))
+    shares, energies = present_shares(of, np.array([w] * M)), 1.25 * of.square().sum((-2, -1)).numpy()
+    energy = (shares * energies).sum()
     assert float(SCALES["mean_norm"](found)) * size == pytest.approx(energy**0.5)
     assert float(SCALES["retained"](found)) * size == pytest.approx((energy / 1.25) ** 0.5)
 
@@ -91,8 +97,13 @@ def test_presence_is_the_mean_coefficient_of_the_inputs():
     found = measured(of, [w] * M)
     strength = float(SCALES["presence"](found))
     merged = (torch.tensor(w, dtype=torch.float64)[:, None, None] * of * of.abs()).sum(1)
-    parts = [float((merged * of[:, i]).sum() / (1.25 * of[:, i].square().sum())) for i in range(N)]
-    assert strength * sum(weight * part for weight, part in zip(w, parts, strict=True)) == pytest.approx(1)
+    met = (merged[:, None] * of).sum((-2, -1)).numpy()  # ⟨ΔW_3, ΔW_i⟩
+    signed = np.sign(w) * present_shares(of, np.array([w] * M))
+    parts = (signed * met).sum(0) / (1.25 * of.square().sum((0, 2, 3)).numpy())
+    whole = (np.abs(signed) * 1.25 * of.square().sum((-2, -1)).numpy()).sum(0) / (
+        1.25 * of.square().sum((0, 2, 3)).numpy()
+    )
+    assert strength * parts.sum() == pytest.approx(whole.sum())
 
 
 @pytest.mark.parametrize(

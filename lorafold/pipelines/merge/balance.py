@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,15 +11,14 @@ from torch import Tensor
 
 from lorafold.adapters import Adapter, Module
 from lorafold.common.parallel import map_parallel
-from lorafold.core_space import energies
+from lorafold.core_space import energies, participation
 from lorafold.layers.line_up import line_up
 from lorafold.pipelines.resize.pipeline import resize
 
 _CPU = torch.device("cpu")
-# Pieces of work per adapter; a number of its own, so that sums do not depend on the number of threads.
-_PIECES = 8
 # Sums of squares between these are right in float32 to many more digits than a norm needs here.
 _LEAST, _MOST = 1e-24, 1e30
+_MOST_GAIN = 10.0
 
 
 def truncated(adapter: Adapter, rank: int | None) -> Adapter:
@@ -44,37 +43,47 @@ def balancing_factors(
     balance: float = 1.0,
     device: torch.device = _CPU,
 ) -> list[float]:
-    """Factors that bring the adapters' norms together and keep their mean.
+    """Factors that bring the norms of adapters that meet together and keep their mean.
 
-    c_i = ‖ΔW_i‖^-p mean_j ‖ΔW_j‖ / mean_j ‖ΔW_j‖^(1-p), norms being those of whole adapters. The means go over the
-    adapters of a weight other than 0. One that changes nothing keeps a factor of 1.
+    c_i = n_i^-p Σ_j s_ij n_j / Σ_j s_ij n_j^(1-p), n_i = ‖ΔW_i‖ of whole adapters. s_ij is the share of the energy of i
+    in modules that j has too: where all have all modules, these are means over the adapters, and of one that meets no
+    other nothing changes. It is less for a faint j (see `participation`), and 0 for one of weight 0. No factor is above
+    10: what is hardly there is not blown up. One that changes nothing keeps a factor of 1.
 
     Args:
         balance: p in [0, 1]: at 1 all norms become equal, at 1/2 the ratio of two becomes its root.
     """
-    sizes = norms(adapters, device)
-    counted = [size for size, weight in zip(sizes, weights, strict=True) if size and weight]
-    if not counted or not all(map(math.isfinite, counted)):  # NaN and Inf are named where they are met again
+    parts = [module_energies(adapter, device) for adapter in adapters]
+    sizes = [math.sqrt(sum(own.values())) for own in parts]
+    counted = [size if weight else 0.0 for size, weight in zip(sizes, weights, strict=True)]
+    if not any(counted) or not all(map(math.isfinite, counted)):  # NaN and Inf are named where they are met again
         return [1.0] * len(sizes)
     # relative to the largest: powers of norms far from 1 must not leave the range of floats
-    unit = max(counted)
-    level = math.fsum(size / unit for size in counted) / math.fsum((size / unit) ** (1 - balance) for size in counted)
-    return [level * (size / unit) ** -balance if size else 1.0 for size in sizes]
+    n = torch.tensor(counted, dtype=torch.float64) / max(counted)
+    shares = _met(parts, sizes) * participation(n.square())
+    means = shares @ torch.stack([n, torch.where(n > 0, n ** (1 - balance), 0.0)], 1)  # (N, 2)
+    gains = means[:, 0] / means[:, 1] * (torch.tensor(sizes, dtype=torch.float64) / max(counted)) ** -balance
+    return torch.where(means[:, 1] > 0, gains.clamp_max(_MOST_GAIN), 1.0).tolist()
 
 
-def norms(adapters: Sequence[Adapter], device: torch.device = _CPU) -> list[float]:
-    """‖ΔW‖ over all modules of each adapter, from Gram matrices: ‖sBA‖² = s² ⟨BᵀB, AAᵀ⟩."""
+def _met(parts: Sequence[Mapping[str, float]], sizes: Sequence[float]) -> Tensor:
+    """The share of the energy of i in modules of which j changes something.  (N, N)"""
+    met = [[sum(energy for name, energy in own.items() if other.get(name)) for other in parts] for own in parts]
+    return torch.tensor(met, dtype=torch.float64) / torch.tensor(sizes, dtype=torch.float64).square()[:, None]
+
+
+def module_energies(adapter: Adapter, device: torch.device = _CPU) -> dict[str, float]:
+    """‖ΔW‖² module by module, from Gram matrices: ‖sBA‖² = s² ⟨BᵀB, AAᵀ⟩."""
+    if not adapter.modules:
+        return {}
     if device.type != "cpu":
-        layers = [line_up([adapter]) if adapter.modules else [] for adapter in adapters]
-        return [math.sqrt(float(energies(own, device).sum())) if own else 0.0 for own in layers]
-    pieces = [[*adapter.modules.values()][i::_PIECES] for adapter in adapters for i in range(_PIECES)]
-    found = [*map_parallel(_energy, pieces, _CPU)]
-    return [math.sqrt(sum(found[i : i + _PIECES])) for i in range(0, len(found), _PIECES)]
+        return dict(zip(adapter.modules, energies(line_up([adapter]), device).tolist(), strict=True))
+    return dict(zip(adapter.modules, map_parallel(_energy, [*adapter.modules.values()], _CPU), strict=True))
 
 
-def _energy(modules: Sequence[Module]) -> float:
+def _energy(module: Module) -> float:
     # a product, not a power, which raises where it overflows
-    return sum(module.scale * module.scale * max(0.0, inner_product(module.up, module.down)) for module in modules)
+    return module.scale * module.scale * max(0.0, inner_product(module.up, module.down))
 
 
 def inner_product(up: Tensor, down: Tensor) -> float:

@@ -25,7 +25,7 @@ from lorafold.common.settings import (
 
 SUBSPACES = "How the merged subspaces are found"
 # What keeps most of each adapter where no weights are given: found on validation data, see docs/quality.md.
-CHOSEN: Mapping[str, Any] = {"balance": 0.7, "scale": "mean_norm"}
+CHOSEN: Mapping[str, Any] = {"balance": 0.7, "scale": "retained"}
 
 
 @documented
@@ -44,7 +44,7 @@ class MergeSettings:
     weights: Any = setting(
         None,
         "one number each: 'weights=[0.7,0.3]'; sum: 1 each; mean: 1/N each; null: that, with the strengths chosen "
-        "(balance=0.7 scale=mean_norm) unless balance, scale or core is given",
+        "(balance=0.7 scale=retained) unless balance, scale or core is given",
         GOES_IN,
     )
     module_weights: Any = setting(

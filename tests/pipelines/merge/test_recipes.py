@@ -132,11 +132,13 @@ def test_balanced_is_wudi_at_norms_brought_together():
     deltas = {module: dense(trio(), module) for module in SHAPES}
     norms = np.array([np.sqrt(sum(np.linalg.norm(deltas[module][i]) ** 2 for module in SHAPES)) for i in range(3)])
     level = norms**0.3 * norms.mean() / np.mean(norms**0.3)
-    merged = {}
+    merged, left = {}, 0.0
     for module in SHAPES:
         balanced = [c * X for c, X in zip(level / norms, deltas[module], strict=True)]
         merged[module] = truncations(torch.from_numpy(spectral("wudi")(balanced, module).copy()), [R])[0]
-    strength = np.sqrt(np.mean(level**2) / sum(float(delta.square().sum()) for delta in merged.values()))
+        U, _, Vt = np.linalg.svd(merged[module].numpy())
+        left += sum(np.linalg.norm(U[:, :R].T @ X @ Vt[:R].T) ** 2 for X in balanced) / 3
+    strength = np.sqrt(left / sum(float(delta.square().sum()) for delta in merged.values()))
     result = lorafold.merge(trio(), lorafold.recipe("balanced", rank=R, solver=TIGHT))
     assert result.scale == pytest.approx(strength, rel=1e-9)
     for module, found in updates(result.adapter).items():
