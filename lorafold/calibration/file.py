@@ -139,6 +139,6 @@ def _check_layer(tensors: Mapping[str, Tensor], name: str, path: Path | None) ->
     check_tensors({f"{name}.{key}": tensor for key, tensor in tensors.items()}, path, _AGAIN)
     if bool((diagonal < 0).any()) or bool((eigenvalues < 0).any()):
         raise LorafoldError("a negative second moment, expected >= 0", path=path, key=name, remedy=_AGAIN)
-    Q = directions.double()[:, eigenvalues > 0]
+    Q = directions.to(torch.promote_types(directions.dtype, torch.float32))[:, eigenvalues > 0]
     if Q.shape[1] and float((Q.mT @ Q - torch.eye(Q.shape[1], dtype=Q.dtype)).abs().max()) > _SLANT:
         raise LorafoldError("directions that are not orthonormal", path=path, key=name, remedy=_AGAIN)

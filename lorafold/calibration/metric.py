@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -36,12 +37,6 @@ class Metric:
     def scaled(self) -> Tensor:
         """D⁻¹Q.  (b, n, K)"""
         return self.directions / self.diagonal[..., None]
-
-    @property
-    def level(self) -> Tensor:
-        """tr T / n.  (b,)"""
-        across = (self.sizes * self.directions.square().sum(-2)).sum(-1)
-        return (self.diagonal.sum(-1) + across) / self.diagonal.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -86,8 +81,9 @@ def moments(
     shares: Tensor,
     ridge: float,
     widths: Sequence[int] | None = None,
+    dtype: torch.dtype = torch.float64,
 ) -> Moments:
-    """The norms of layers of equal n, in float64 on the device of the weights; C = diag(d - diag(QSQᵀ))₊ + QSQᵀ.
+    """The norms of layers of equal n, on the device of the weights; C = diag(d - diag(QSQᵀ))₊ + QSQᵀ.
 
     The diagonal less what the directions hold of it is not below 0 but for rounding.
 
@@ -97,12 +93,15 @@ def moments(
         shares: ŵ_i >= 0 (b, N), in no layer all zero.
         ridge: the part of the mean eigenvalue that is added to each.
         widths: columns of Q for each adapter; None: as many as are needed.
+        dtype: of what is returned; computed in float64 but for Q.
     """
     widths = widths or [max(len(layer.eigenvalues) for layer in own) for own in statistics]
     b, n, device = len(strengths), len(statistics[0][0].diagonal), strengths.device
-    Q = torch.zeros(b, sum(widths), n, dtype=torch.float64, device=device).mT
+    Q = torch.empty(b, sum(widths), n, dtype=dtype, device=device).mT
     parts = torch.split(Q, list(widths), -1)
-    own = [_second_moment(layers, part, ridge) for layers, part in zip(statistics, parts, strict=True)]
+    own, traces = zip(*map(_second_moment, statistics, parts, repeat(ridge)), strict=True)
+    unit = n / (shares * strengths * torch.stack(traces, -1)).sum(-1, keepdim=True)
+    strengths = unit * strengths
     scaled = [_times(metric, strengths[:, i]) for i, metric in enumerate(own)]
     weighted = [_times(metric, shares[:, i]) for i, metric in enumerate(scaled)]
     mean = Metric(
@@ -110,21 +109,28 @@ def moments(
         Q,
         torch.cat([metric.sizes for metric in weighted], -1),
     )
-    unit = 1 / mean.level
-    return Moments(tuple(_times(metric, unit) for metric in scaled), _times(mean, unit))
+    return Moments(tuple(metric.to(dtype) for metric in scaled), mean.to(dtype))
 
 
-def _second_moment(layers: Sequence[LayerStatistics], directions: Tensor, ridge: float) -> Metric:
-    """Of one adapter; its directions are written into (b, n, k), the rest of which is zero."""
+def _second_moment(layers: Sequence[LayerStatistics], directions: Tensor, ridge: float) -> tuple[Metric, Tensor]:
+    """Of one adapter, and its trace (b,); its directions are written into (b, n, k), the rest of which becomes zero."""
     b, _, most = directions.shape
-    diagonal = torch.stack([layer.diagonal for layer in layers]).to(directions.device, torch.float64)
-    sizes = torch.zeros(b, most, dtype=torch.float64, device=directions.device)
-    for row, size, layer in zip(directions, sizes, layers, strict=True):
+    device = directions.device
+    diagonal = torch.stack([layer.diagonal for layer in layers]).to(device, torch.float64)
+    held = torch.stack([_held(layer) for layer in layers]).to(device, torch.float64)
+    sizes = torch.zeros(b, most, dtype=torch.float64, device=device)
+    for columns, size, layer in zip(directions, sizes, layers, strict=True):
         k = len(layer.eigenvalues)
-        row[:, :k] = layer.directions
+        columns[:, :k], columns[:, k:] = layer.directions, 0
         size[:k] = layer.eigenvalues
-    rest = torch.baddbmm(diagonal[..., None], directions.square(), sizes[..., None], alpha=-1).squeeze(-1)
-    return Metric(rest.clamp_min(0) + ridge * diagonal.mean(-1, keepdim=True), directions, sizes)
+    D = (diagonal - held).clamp_min(0) + ridge * diagonal.mean(-1, keepdim=True)
+    return Metric(D, directions, sizes), (D + held).sum(-1)
+
+
+def _held(layer: LayerStatistics) -> Tensor:
+    """diag(QSQᵀ), no less precise than what the file has.  (n,)"""
+    wide = torch.promote_types(layer.directions.dtype, torch.float32)
+    return layer.directions.to(wide).square() @ layer.eigenvalues.to(wide)
 
 
 def _times(metric: Metric, weights: Tensor) -> Metric:

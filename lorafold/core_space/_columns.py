@@ -74,9 +74,9 @@ def columns(
     X = stack_on(layers, side, slots, dtype, device)
     if side == "left" or not calibrations:
         return Columns(X)
-    norms = _norms(calibrations, device, widths)
+    norms = _norms(calibrations, device, widths, dtype)
     P = _parts(X, norms, slots, calibrations[0].subspaces)
-    return _solved(X, P, norms, slots) if solved else Columns(P, norms.mean.to(dtype))
+    return _solved(X, P, norms, slots) if solved else Columns(P, norms.mean)
 
 
 def energies(layers: Sequence[Layer], device: torch.device) -> Tensor:
@@ -105,7 +105,7 @@ def _parts(A: Tensor, norms: Moments, slots: Sequence[int], subspaces: bool) -> 
         rows[:, R:] = A.mT
     own = zip(torch.split(rows[:, :R], list(slots), 1), torch.split(A.mT, list(slots), 1), strict=True)
     for (out, part), quotient in zip(own, norms.quotients(), strict=True):
-        torch.mul(part, quotient.to(A.dtype)[:, None], out=out)
+        torch.mul(part, quotient[:, None], out=out)
     return rows.mT
 
 
@@ -123,14 +123,16 @@ def _solved(A: Tensor, P: Tensor, norms: Moments, slots: Sequence[int]) -> Colum
     return Columns(P, T, C, torch.baddbmm(squares, E.mT, T.sizes[..., None] * E))
 
 
-def _norms(layers: Sequence[Calibration], device: torch.device, widths: Sequence[int] | None) -> Moments:
+def _norms(
+    layers: Sequence[Calibration], device: torch.device, widths: Sequence[int] | None, dtype: torch.dtype
+) -> Moments:
     """M_i of every adapter, and T."""
     energies = torch.tensor([layer.energies for layer in layers], dtype=torch.float64, device=device)
     floor = (_LEAST * energies.amax(-1, keepdim=True)).clamp_min(torch.finfo(energies.dtype).tiny)
     strengths = torch.maximum(energies, floor).rsqrt()
     shares = torch.tensor([layer.shares for layer in layers], dtype=torch.float64, device=device)
     of_adapters = [*zip(*(_each(layer) for layer in layers), strict=True)]
-    return moments(of_adapters, strengths / strengths.amax(-1, keepdim=True), shares, layers[0].ridge, widths)
+    return moments(of_adapters, strengths / strengths.amax(-1, keepdim=True), shares, layers[0].ridge, widths, dtype)
 
 
 def _each(layer: Calibration) -> list[LayerStatistics]:
