@@ -29,6 +29,12 @@ _BASE = "Name the folder of the base model, which needs nothing but its config.j
 _SHARED = re.compile(r"(?:language_model\.)?(?:model\.|lm_head$)(?!.*#)")
 
 
+def in_transformers(name: str, format: str) -> str:
+    """The name of a layer of an adapter of any format, as transformers has it if that is known."""
+    tool = _TOOLS.get(format)
+    return (None if tool is None else to_transformers(name, tool)) or name
+
+
 def as_transformers(adapter: Adapter, base: str | Path | None = None) -> Adapter:
     """An adapter of one of `FORMATS` as PEFT's: the same updates under transformers' names.
 

@@ -14,6 +14,7 @@ from typing import Any, Unpack
 
 from lorafold.adapters import FORMATS, Adapter, Module, save
 from lorafold.adapters.conversion.convert import convert as convert_adapter
+from lorafold.adapters.conversion.language import in_transformers
 from lorafold.adapters.conversion.servers import TARGETS, for_vllm
 from lorafold.adapters.metadata.header import merged_metadata
 from lorafold.adapters.naming import Naming, namings, places
@@ -141,15 +142,16 @@ def check_convert(settings: ConvertSettings) -> str:
 
 def trace(before: Adapter, after: Adapter) -> tuple[Link, ...]:
     """Which layers became which, in the order of the input; parts of a layer in the order of its rows."""
-    old, new = (_layers(adapter.modules, other.modules) for adapter, other in ((before, after), (after, before)))
+    old, new = (_layers(adapter, other) for adapter, other in ((before, after), (after, before)))
     return tuple(Link(tuple(old.get(layer, ())), tuple(new.get(layer, ()))) for layer in {**old, **new})
 
 
-def _layers(names: Iterable[str], others: Iterable[str]) -> dict[Any, list[str]]:
+def _layers(adapter: Adapter, other: Adapter) -> dict[Any, list[str]]:
     """The names for each layer of the original code; names of an unknown model stand for themselves."""
-    naming = _shared(list(names), list(others))
+    names = list(adapter.modules)
+    naming = _shared(names, list(other.modules))
     if naming is None:
-        return {name: [name] for name in names}
+        return {in_transformers(name, adapter.format): [name] for name in names}
     table = places(naming.architecture, naming.style)
     layers: dict[Any, list[str]] = defaultdict(list)
     for name in names:

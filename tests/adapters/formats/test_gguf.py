@@ -57,7 +57,9 @@ def test_what_is_written_llama_cpp_computes(tmp_path: Path, kind: str, permuted:
     plain = peft_adapter().modules.items()
     modules = {name: replace(m, up=m.up.to(dtype), down=m.down.to(dtype)) for name, m in plain}
     before, base = Adapter("peft", modules), base_folder(tmp_path / "base", model_type=kind)
-    path = save(convert(before, target="gguf", base=str(base)).adapter, tmp_path / "a.gguf")
+    result = convert(before, target="gguf", base=str(base))
+    assert {link.action for link in result.links} == {"renamed"} and len(result.links) == len(before.modules)
+    path = save(result.adapter, tmp_path / "a.gguf")
     computed = computed_by_llama_cpp(path)
     assert len(computed) == len(before.modules)
     for name, module in before.modules.items():
