@@ -27,6 +27,7 @@ ANCHORS = {
     "auraflow": ("single_layers.0.attn.w1q", "cond_seq_linear", "double_layers.0.modX.1"),
     "ltx": ("patchify_proj",),
     "hunyuan": ("txt_in.input_embedder",),
+    "hidream": ("double_stream_blocks.0.block.attn1.to_q_t",),
 }
 POWERS = (1.0, 0.5, -2.0, 0.25, 0.0, 4.0)
 

@@ -196,6 +196,13 @@ _TRANSFORMERS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "LTXVideoTransformer3DModel",
         _BLOCKS | {"in_channels": 4, "out_channels": 4, "cross_attention_dim": 16, "caption_channels": 12},
     ),
+    "hidream": (
+        "HiDreamImagePipeline",
+        "HiDreamImageTransformer2DModel",
+        _BLOCKS | {"patch_size": 2, "in_channels": 4, "num_single_layers": 2, "caption_channels": [12, 12]}
+        | {"text_emb_dim": 8, "axes_dims_rope": (4, 2, 2), "max_resolution": (8, 8), "llama_layers": [0, 1]}
+        | {"num_routed_experts": 2},
+    ),
     "hunyuan": (
         "HunyuanVideoPipeline",
         "HunyuanVideoTransformer3DModel",

@@ -35,7 +35,7 @@ NAMED = {
     "sd3": "SD3",
     "wan": "Wan",
     **{name: ARCHITECTURES[name]().title for name in ("flux2", "chroma", "qwen", "zimage", "lumina2", "auraflow")},
-    **{name: ARCHITECTURES[name]().title for name in ("ltx", "hunyuan")},
+    **{name: ARCHITECTURES[name]().title for name in ("ltx", "hunyuan", "hidream")},
 }
 KINDS = {"bert": "BERT", "llama": "Llama", "conv": "ResNet"}
 READ = [row for row in ROWS if row.form is not None]

@@ -31,7 +31,7 @@ UNREAD = {
     ("wan", "comfyui"): ("patch_embedding",),
 }
 
-TRANSFORMERS = ("flux2", "chroma", "qwen", "zimage", "lumina2", "auraflow", "ltx", "hunyuan")
+TRANSFORMERS = ("flux2", "chroma", "qwen", "zimage", "lumina2", "auraflow", "ltx", "hunyuan", "hidream")
 
 
 @dataclass(frozen=True)

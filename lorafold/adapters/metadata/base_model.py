@@ -132,6 +132,7 @@ _SIGNS = (
     _Sign(r"single_blocks[._]\d+[._]linear1$", None, FLUX2, ratio=(9, 1)),
     _Sign(r"single_blocks[._]\d+[._]linear2$", None, FLUX2, ratio=(1, 4)),
     _Sign(r"double_blocks[._]\d+[._](img|txt)_mlp[._]0$", None, FLUX2, ratio=(6, 1)),
+    _Sign(r"(double|single)_stream_blocks[._]\d+[._]block[._]", None, "HiDream"),
     _Sign(r"distilled_guidance_layer[._]", None, CHROMA),
     _Sign(r"(^|[._])single_layers[._]\d+[._]|joint_transformer_blocks[._]", None, AURAFLOW),
     _Sign(r"(layers|noise_refiner|context_refiner)[._]\d+[._]attention[._]to_[qkv]$", None, Z_IMAGE),

@@ -1,7 +1,7 @@
 """Transformers that have mostly the same names in their published code and in diffusers.
 
-Sources: diffusers, `models/transformers/transformer_{qwenimage,ltx,z_image}.py`, and the converters of these models in
-`loaders/single_file_utils.py` and `loaders/lora_conversion_utils.py`.
+Sources: diffusers, `models/transformers/transformer_{qwenimage,ltx,z_image,hidream_image}.py`, and the converters of
+these models in `loaders/single_file_utils.py` and `loaders/lora_conversion_utils.py`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,34 @@ _Z_FINAL = {
     "final_layer.adaLN_modulation.1": "all_final_layer.2-1.adaLN_modulation.1",
 }
 _Z_ENDS = ("cap_embedder.1", "t_embedder.mlp.0", "t_embedder.mlp.2")
+
+
+_HIDREAM_DEPTHS = {"double_stream_blocks": 16, "single_stream_blocks": 32}
+_HIDREAM_EXPERTS = ("shared_experts", *(f"experts.{i}" for i in range(4)))
+_HIDREAM_BLOCK = (
+    "adaLN_modulation.1",
+    *(f"attn1.{layer}" for layer in (*_QKV, "to_out")),
+    *(f"ff_i.{expert}.w{j}" for expert in _HIDREAM_EXPERTS for j in (1, 2, 3)),
+)
+_HIDREAM_TEXT = (*(f"attn1.{layer}_t" for layer in (*_QKV, "to_out")), *(f"ff_t.w{j}" for j in (1, 2, 3)))
+_HIDREAM_ENDS = (
+    *(f"t_embedder.{layer}" for layer in _TIMESTEP),
+    *(f"p_embedder.pooled_embedder.linear_{i}" for i in (1, 2)),
+    *("x_embedder.proj", "final_layer.linear", "final_layer.adaLN_modulation.1"),
+    *(f"caption_projection.{i}.linear" for i in range(49)),  # of 48 layers of Llama, and of T5
+)
+
+
+def hidream_entries() -> tuple[Entry, ...]:
+    """Every linear layer of HiDream-I1."""
+    layers = {"double_stream_blocks": (*_HIDREAM_BLOCK, *_HIDREAM_TEXT), "single_stream_blocks": _HIDREAM_BLOCK}
+    blocks = (
+        f"{stack}.{i}.block.{layer}"
+        for stack, depth in _HIDREAM_DEPTHS.items()
+        for i in range(depth)
+        for layer in layers[stack]
+    )
+    return same((*_HIDREAM_ENDS, *blocks))
 
 
 def qwen_entries() -> tuple[Entry, ...]:

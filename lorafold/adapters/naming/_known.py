@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
-from lorafold.adapters.naming._alike import ltx_entries, qwen_entries, z_image_entries
+from lorafold.adapters.naming._alike import hidream_entries, ltx_entries, qwen_entries, z_image_entries
 from lorafold.adapters.naming._architecture import Architecture, Component, denoiser, same
 from lorafold.adapters.naming._auraflow import auraflow_entries
 from lorafold.adapters.naming._flux import (
@@ -84,6 +84,10 @@ def _hunyuan() -> Architecture:
     return Architecture("hunyuan", ("HunyuanVideo",), parts, widths=widths, proportions=FLUX_PROPORTIONS)
 
 
+def _hidream() -> Architecture:
+    return Architecture("hidream", ("HiDream",), (denoiser("transformer", hidream_entries()),))
+
+
 def _ltx() -> Architecture:
     parts = (denoiser("transformer", ltx_entries()),)
     return Architecture("ltx", ("LTX-Video",), parts, widths=_widths(_TWICE, 2048, 4096))
@@ -138,6 +142,7 @@ ARCHITECTURES: dict[str, Callable[[], Architecture]] = {
         ("auraflow", _auraflow),
         ("ltx", _ltx),
         ("hunyuan", _hunyuan),
+        ("hidream", _hidream),
         ("others", _others),
     )
 }

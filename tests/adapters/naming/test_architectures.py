@@ -29,6 +29,14 @@ _XL = {
     "projection_class_embeddings_input_dim": 2816,
 }
 _SD3 = {"num_layers": 38, "num_attention_heads": 38, "caption_projection_dim": 2432, "dual_attention_layers": (0, 37)}
+_HIDREAM = {
+    "patch_size": 2,
+    "num_layers": 16,
+    "num_single_layers": 32,
+    "caption_channels": [4096, 4096],
+    "llama_layers": list(range(48)),
+    "max_resolution": (128, 128),
+}
 _WAN = {"num_layers": 40, "image_dim": 1280, "added_kv_proj_dim": 5120}
 MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "sd": lambda: diffusers.UNet2DConditionModel(cross_attention_dim=768),
@@ -43,6 +51,7 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "lumina2": lambda: diffusers.Lumina2Transformer2DModel(),
     "auraflow": lambda: diffusers.AuraFlowTransformer2DModel(),
     "hunyuan": lambda: diffusers.HunyuanVideoTransformer3DModel(),
+    "hidream": lambda: diffusers.HiDreamImageTransformer2DModel(**_HIDREAM),
     "ltx": lambda: diffusers.LTXVideoTransformer3DModel(num_layers=48),
 }
 # Layers in the dictionaries that only some models of the family have.
