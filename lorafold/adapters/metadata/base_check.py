@@ -17,6 +17,7 @@ from lorafold.common.errors import LorafoldError
 _log = logging.getLogger(__name__)
 _REMEDY = "Take adapters of one base model, or insist with allow_different_bases=true."
 _HASH = "ss_new_sd_model_hash"
+_PREDICTION = "modelspec.prediction_type"
 # How the names of quantised copies end, and those of files.
 _COPY = re.compile(r"([-_](unsloth|bnb|4bit|8bit|gptq|awq))+$|\.(safetensors|ckpt)$")
 
@@ -129,6 +130,9 @@ def _warn_of_checkpoints(adapters: Sequence[Adapter]) -> None:
 
 def _checkpoints(first: Adapter, other: Adapter) -> tuple[str, str] | None:
     """What they say that they were trained on, if it differs."""
+    predictions = [adapter.metadata.get(_PREDICTION) for adapter in (first, other)]
+    if all(predictions) and predictions[0] != predictions[1]:
+        return f"a model that predicts {predictions[0]}", f"one that predicts {predictions[1]}"
     one, two = _statement(first), _statement(other)
     if one and two and _plain(one.name) != _plain(two.name):
         return one.name, two.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -10,6 +11,8 @@ from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.metadata.base_model import Family
 
 PREFIX = "modelspec."
+# Versions whose name ends in _v if they were trained to predict that.
+_SD = re.compile(r"sd_v[12](_v)?")
 # Of every input: one alone does not describe the result.
 _UNITED = ("trigger_phrase", "tags")
 
@@ -18,13 +21,17 @@ def with_modelspec(metadata: Mapping[str, str], inputs: Sequence[Adapter], famil
     """The metadata with the entries `modelspec.*` that a file must have; as it is if the base model is unknown.
 
     What the inputs say holds. A merge gets a title of its own, says what it was merged from, in sd-scripts' words, and
-    unites trigger words and tags. It has no date of its own, so that the same merge is the same file, unless the
-    environment sets one (SOURCE_DATE_EPOCH, https://reproducible-builds.org/specs/source-date-epoch/).
+    unites trigger words and tags. Its date is that of the latest input, so that the same merge is the same file, unless
+    the environment sets one (SOURCE_DATE_EPOCH, https://reproducible-builds.org/specs/source-date-epoch/).
     """
     if family is None and not any(key.startswith(PREFIX) for key in metadata):
         return dict(metadata)
     merged = _merge(metadata, inputs) if len(inputs) > 1 else metadata
-    must = {"title": title(inputs), "resolution": _resolution(metadata, family)}
+    must = {
+        "title": title(inputs),
+        "resolution": _resolution(metadata, family),
+        "prediction_type": _prediction(inputs),
+    }
     if family:
         must |= {"architecture": f"{family.architecture}/lora", "implementation": family.implementation}
     fields = {f"{PREFIX}{key}": value for key, value in must.items() if value}
@@ -37,7 +44,7 @@ def title(inputs: Sequence[Adapter]) -> str:
 
 
 def _merge(metadata: Mapping[str, str], inputs: Sequence[Adapter]) -> dict[str, str]:
-    fields = {"title": title(inputs), "merged_from": ", ".join(_names(inputs)), "date": _date()}
+    fields = {"title": title(inputs), "merged_from": ", ".join(_names(inputs)), "date": _date() or _latest(inputs)}
     fields |= {key: _united(adapter.metadata.get(PREFIX + key) for adapter in inputs) for key in _UNITED}
     entries = {PREFIX + key: value for key, value in fields.items()}
     return {key: value for key, value in {**metadata, **entries}.items() if value or key not in entries}
@@ -65,6 +72,18 @@ def _resolution(metadata: Mapping[str, str], family: Family | None) -> str | Non
     if len(sizes) == 2 and all(size.isdigit() for size in sizes):
         return "x".join(sizes)
     return family.resolution if family else None
+
+
+def _prediction(inputs: Iterable[Adapter]) -> str | None:
+    """What the base model predicts, where sd-scripts' name of its version says so and no input says otherwise."""
+    versions = {adapter.metadata.get("ss_base_model_version", "") for adapter in inputs}
+    said = {"v" if version.endswith("_v") else "epsilon" for version in versions if _SD.fullmatch(version)}
+    return said.pop() if len(said) == 1 else None
+
+
+def _latest(inputs: Sequence[Adapter]) -> str:
+    """ISO dates sort as text."""
+    return max((adapter.metadata.get(f"{PREFIX}date", "") for adapter in inputs), default="")
 
 
 def _date() -> str:

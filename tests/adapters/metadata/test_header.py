@@ -122,18 +122,36 @@ def test_what_an_adapter_says_of_its_base_model_holds() -> None:
     assert "modelspec.merged_from" not in merged
 
 
-def test_a_merge_is_called_after_its_inputs_and_has_no_date_of_theirs(monkeypatch) -> None:
+def test_a_merge_is_called_after_its_inputs_and_is_as_old_as_the_latest(monkeypatch) -> None:
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
     spec = {"modelspec.title": "Anime", "modelspec.date": "2023-01-01", "modelspec.trigger_phrase": "anm, girl"}
-    inputs = [adapter("a", **spec), adapter("b", ss_output_name="oil", **{"modelspec.trigger_phrase": "oil,anm"})]
+    later = {"modelspec.trigger_phrase": "oil,anm", "modelspec.date": "2023-02-01"}
+    inputs = [adapter("a", **spec), adapter("b", ss_output_name="oil", **later)]
     merged = merged_metadata(inputs, [1, 1], [4])
     assert merged["modelspec.title"] == merged["ss_output_name"] == "Anime + oil"
     assert merged["modelspec.merged_from"] == "Anime, oil"
     assert merged["modelspec.trigger_phrase"] == "anm, girl, oil"
-    assert "modelspec.date" not in merged
+    assert merged["modelspec.date"] == "2023-02-01"
     assert provenance(merged)["inputs"][0]["metadata"]["modelspec.date"] == "2023-01-01"
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     assert merged_metadata(inputs, [1, 1], [4])["modelspec.date"] == "2023-11-14T22:13:20"
+
+
+@pytest.mark.parametrize(
+    ("versions", "prediction"),
+    [
+        (["sd_v1"], "epsilon"),
+        (["sd_v2_v", "sd_v2_v"], "v"),
+        (["sd_v2_v", "sd_v2"], None),
+        (["sdxl_base_v1-0"], None),  # of which there are both
+        (["flux1"], None),
+    ],
+)
+def test_what_the_base_model_predicts_is_said_where_its_version_says_so(versions: list[str], prediction: str) -> None:
+    inputs = [adapter(f"{i}", ss_base_model_version=version) for i, version in enumerate(versions)]
+    assert merged_metadata(inputs, [1.0] * len(inputs), [4]).get("modelspec.prediction_type") == prediction
+    stated = [adapter("a", **{"ss_base_model_version": "sd_v1", "modelspec.prediction_type": "v"})]
+    assert merged_metadata(stated, [1.0], [4])["modelspec.prediction_type"] == "v"
 
 
 def test_tags_are_those_of_all_data_sets() -> None:
