@@ -121,8 +121,27 @@ def _comfyui() -> Seed:
     return Seed(raw({**pair, "diffusion_model.a.alpha": _alpha(1.0), "diffusion_model.n.diff_b": normal(3)}.items()))
 
 
+def _mlx() -> Seed:
+    q, embedding, experts = (
+        "model.layers.0.self_attn.q_proj",
+        "model.embed_tokens",
+        "model.layers.0.mlp.switch_mlp.up_proj",
+    )
+    tensors = {
+        f"{q}.lora_a": normal(5, 2),
+        f"{q}.lora_b": normal(2, 6, seed=1),
+        f"{embedding}.lora_a": normal(9, 2),
+        f"{embedding}.lora_b": normal(2, 5, seed=1),
+        f"{experts}.lora_a": normal(3, 2, 5),
+        f"{experts}.lora_b": normal(3, 4, 2, seed=1),
+    }
+    parameters = {"rank": 2, "scale": 20.0, "dropout": 0.0, "keys": ["self_attn.q_proj"]}
+    return Seed(raw(tensors.items(), {}), {"fine_tune_type": "lora", "num_layers": 1, "lora_parameters": parameters})
+
+
 BUILD: dict[str, Callable[[], Seed]] = {
     "kohya": _kohya, "lycoris": _lycoris, "peft": _peft, "diffusers": _diffusers, "comfyui": _comfyui,
+    "mlx": _mlx,
 }  # fmt: skip
 
 

@@ -102,14 +102,15 @@ def linear_pair(file: TensorFile, up_key: str, down_key: str, turned: Collection
     Raises:
         LorafoldError: a dtype or shape that no such factor has, or ranks that differ.
     """
-    up, down = (floating(file, key).mT if key in turned else floating(file, key) for key in (up_key, down_key))
-    if up.ndim not in (2, 3) or up.shape[:-2] != down.shape[:-2] or up.ndim != down.ndim:
+    up, down = floating(file, up_key), floating(file, down_key)
+    if up.ndim not in (2, 3) or up.ndim != down.ndim or up.shape[:-2] != down.shape[:-2]:
         raise LorafoldError(
             f"shape {tuple(up.shape)} with {down_key} of shape {tuple(down.shape)}, expected two matrices",
             path=file.path,
             key=up_key,
             remedy=_EXPORT_AGAIN,
         )
+    up, down = (factor.mT if key in turned else factor for factor, key in ((up, up_key), (down, down_key)))
     _check_ranks(file, up_key, down_key, up, down)
     return up, down
 

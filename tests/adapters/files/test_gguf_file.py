@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
 
-from lorafold.adapters import load
+from lorafold.adapters import check_finite, load
 from lorafold.common.errors import LorafoldError
 from tests.adapters.language import gguf_file, peft_adapter
 
@@ -90,6 +91,30 @@ def test_wherever_it_is_cut_off_it_is_refused(tmp_path: Path) -> None:
         (tmp_path / "cut.gguf").write_bytes(whole[:size])
         with pytest.raises(LorafoldError, match=r"cut\.gguf.*(damaged|export it again)"):
             load(tmp_path / "cut.gguf")
+
+
+def struck(whole: bytes, random: Random) -> bytes:
+    """The bytes with one to four of them, a length, or a stretch changed."""
+    content = bytearray(whole)
+    for _ in range(random.choice((1, 1, 2, 4))):
+        place, length = random.randrange(8, 1000), random.randrange(1, 40)
+        stretch = random.choice((b"", random.randbytes(length)))
+        big = random.choice((0, 2**16, 2**32, 2**62, 2**64 - 1)).to_bytes(8, "little")
+        new, replaced = random.choice(((random.randbytes(1), 1), (big, 8), (stretch, length), (stretch, 0)))
+        content[place : place + replaced] = new
+    return bytes(content)
+
+
+def test_random_damage_is_read_or_refused_in_a_line(tmp_path: Path) -> None:
+    whole, refused = gguf_file(tmp_path / "a.gguf", peft_adapter(blocks=1)).read_bytes(), 0
+    for number in range(250):
+        (tmp_path / "struck.gguf").write_bytes(struck(whole, Random(number)))
+        try:
+            check_finite(load(tmp_path / "struck.gguf"))
+        except LorafoldError as error:
+            refused += 1
+            assert str(error).startswith(str(tmp_path)) and str(error).isprintable() and len(str(error)) < 2000
+    assert 100 < refused < 250
 
 
 def test_nan_is_named_by_its_key(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def test_a_configuration_without_a_scale_is_refused(tmp_path: Path, config: dict
         ({f"{Q}.lora_a": normal(5, 2)}, "there is no lora_b"),
         ({f"{Q}.lora_a": normal(5, 2), f"{Q}.lora_b": normal(3, 6)}, "rank 3 .* has rank 2"),
         ({f"{Q}.lora_a": normal(5, 2), f"{Q}.lora_b": normal(2, 2, 6)}, "expected two matrices"),
+        ({f"{Q}.lora_a": normal(5), f"{Q}.lora_b": normal(2)}, "expected two matrices"),
         ({**pair(), "model.norm.weight": normal(5)}, "model.norm.weight: not a tensor that lorafold knows"),
         ({**pair(EMBEDDING), f"{EMBEDDING}.m": normal(5)}, "embed_tokens.m: not a tensor"),
         ({f"{Q}.lora_a": normal(5, 2).int(), f"{Q}.lora_b": normal(2, 6)}, "dtype torch.int32"),
