@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from lorafold.common.errors import LorafoldError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Settings that hold, and where to compute."""
+
+    device: torch.device
 
 
 def device_of(name: str) -> torch.device:

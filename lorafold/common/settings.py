@@ -23,6 +23,7 @@ RUNS = "Where it runs"
 INPUT_RANK = 128
 BASE_HELP = "the model that they were trained on, file or folder; needed for DoRA, and for GGUF and torchtune of Llama"
 INPUT_RANK_HELP = "to which LoHa, LoKr, DoRA and full weights are cut when read; LoRA is read as it is"
+DEVICE_HELP = "cpu, cuda, cuda:N; auto: a GPU where there is one"
 DIFFERENT_BASES_HELP = "true: go on with adapters of different architectures"
 
 

@@ -72,7 +72,7 @@ class Balanced:
 def as_filed(batch: CoreBatch, adapter: int) -> Rewritten:
     """As a tool sees them that averages factors: √|s| in each, the sign of s in `up`, zero-padded to the width r."""
     up, down, scale = _in_file(batch, adapter)
-    root, eye = scale.abs().sqrt(), torch.eye(batch.slots[adapter], max(batch.slots), dtype=up.dtype)
+    root, eye = scale.abs().sqrt(), torch.eye(batch.slots[adapter], max(batch.slots), dtype=up.dtype, device=up.device)
     from_up, from_down = scale.sign() * root * eye, root * eye.mT
     return Rewritten(Factors(up @ from_up, down @ from_down.mT), from_up, from_down)
 

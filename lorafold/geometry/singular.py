@@ -16,7 +16,7 @@ from torch import Tensor
 from lorafold.geometry.eigen import eigh
 from lorafold.geometry.frames import orthonormality_error
 
-# The most rows that a GPU decomposes in a batch.
+# The most rows and columns that a GPU decomposes in a batch.
 _BATCHED = 32
 # Relative to ‖M‖: less than rounding, and yet it gives every matrix full rank.
 _NUDGE = 1e-16
@@ -37,7 +37,7 @@ class SVD(NamedTuple):
 
 def svd(matrix: Tensor) -> SVD:
     """The thin singular value decomposition of matrices (..., p, q): what `torch.linalg.svd` gives."""
-    if min(matrix.shape[-2:]) <= _BATCHED or not matrix.is_cuda or not matrix.numel():
+    if max(matrix.shape[-2:]) <= _BATCHED or not matrix.is_cuda or not matrix.numel():
         return SVD(*torch.linalg.svd(matrix, full_matrices=False))
     U, S, Vh = polar_svd(matrix.flatten(0, -3).double())
     if not bool((torch.maximum(orthonormality_error(U), orthonormality_error(Vh.mT)) < _ORTHONORMAL).all()):

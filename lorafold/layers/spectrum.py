@@ -16,6 +16,7 @@ from lorafold.core_space import CoreBatch, Layer, reduce_layers
 from lorafold.core_space.balanced import Balanced, balanced
 from lorafold.layers.buckets import Bucket, split_buckets
 
+_CPU = torch.device("cpu")
 _MOST = 32  # modules per bucket: few enough to stay in the cache
 
 
@@ -33,7 +34,7 @@ class Spectrum:
         return self.factors.sigma
 
 
-def spectra(layers: Sequence[Layer]) -> list[Spectrum]:
+def spectra(layers: Sequence[Layer], device: torch.device = _CPU) -> list[Spectrum]:
     """The decomposition of every layer, each of which one adapter alone has.
 
     Raises:
@@ -42,10 +43,10 @@ def spectra(layers: Sequence[Layer]) -> list[Spectrum]:
 
     def work(bucket: Bucket) -> Spectrum:
         one = torch.ones(len(bucket.positions), 1, dtype=torch.float64)
-        batch = reduce_layers(bucket.select(layers), bucket.slots, one)
+        batch = reduce_layers(bucket.select(layers), bucket.slots, one.to(device))
         return Spectrum(batch, balanced(batch, 0), tuple(bucket.positions))
 
-    return list(map_parallel(work, split_buckets(layers, _MOST), torch.device("cpu")))
+    return list(map_parallel(work, split_buckets(layers, _MOST, device=device), device))
 
 
 def singular_values(parts: Sequence[Spectrum]) -> Tensor:
@@ -53,5 +54,5 @@ def singular_values(parts: Sequence[Spectrum]) -> Tensor:
     count = sum(len(part.positions) for part in parts)
     result = torch.zeros(count, max(part.sigma.shape[1] for part in parts), dtype=torch.float64)
     for part in parts:
-        result[list(part.positions), : part.sigma.shape[1]] = part.sigma
+        result[list(part.positions), : part.sigma.shape[1]] = part.sigma.cpu()
     return result

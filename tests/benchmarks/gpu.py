@@ -304,6 +304,8 @@ def timed_parts(bench: Bench) -> Iterator[dict[str, float]]:
 
         @wraps(original)
         def wrapped(*args: Any, _part: str = part, _work: Any = original, **kwargs: Any) -> Any:
+            if bench.device == "cuda" and torch.cuda.is_current_stream_capturing():
+                return _work(*args, **kwargs)  # a recording is no time spent, and must not be interrupted
             bench.sync()
             start = perf_counter()
             answer = _work(*args, **kwargs)
@@ -356,6 +358,34 @@ def _update_gap(one: Any, other: Any) -> float:
     norm = ((other.up.double().mT @ other.up.double()) * (other.down.double() @ other.down.double().mT)).sum().sqrt()
     gap = ((up.mT @ up) * (down @ down.mT)).sum().clamp_min(0).sqrt()
     return float(gap / (other.scale * norm).clamp_min(1e-300))
+
+
+def verbs(bench: Bench) -> Json:
+    """`compare`, `align` and `resize` here and on the CPU: seconds, and numbers of their records side by side."""
+    paths = write_case(bench.case("sd15"), bench.data)
+    work: dict[str, Callable[[str], Any]] = {
+        "compare": lambda device: lorafold.compare(paths, device=device),
+        "align": lambda device: lorafold.align(paths, device=device),
+        "resize": lambda device: lorafold.resize(paths[1], rank=16, device=device),
+    }
+    found: Json = {}
+    for name, run in work.items():
+        numbers = [_numbers(run(device).metrics()["modules"]) for device in (bench.device, "cpu")]
+        gap = max(abs(a - b) for a, b in zip(*numbers, strict=True))
+        seconds = {
+            device: bench.seconds(lambda run=run, device=device: run(device), 1) for device in (bench.device, "cpu")
+        }
+        found[name] = {"seconds": seconds, "numbers": len(numbers[0]), "largest difference": gap}
+    return found
+
+
+def _numbers(record: Any) -> list[float]:
+    """All numbers of a record but for lists, such as those of angles, in order."""
+    if isinstance(record, dict):
+        return [number for value in record.values() for number in _numbers(value)]
+    if isinstance(record, list):
+        return [number for value in record if isinstance(value, dict) for number in _numbers(value)]
+    return [float(record)] if isinstance(record, int | float) else []
 
 
 def profile(bench: Bench) -> Json:
@@ -413,6 +443,7 @@ def main() -> None:
         "RiemannianAdam": adam,
         "sd15": lambda bench: merges(bench, "sd15"),
         "sdxl": lambda bench: merges(bench, "sdxl"),
+        "verbs": verbs,
         "small operations": small_operations,
         "transfers": transfers,
         "profile": profile,

@@ -11,6 +11,7 @@ from lorafold.commands import COMMANDS
 BASE = {"base": None, "input_rank": 128}
 OUTPUT = {"output": None, "overwrite": False}
 RUN = {"adapters": "demo", "threads": None}
+PLACE = {"device": "auto"}
 PAIRS = {**BASE, **RUN, "allow_different_bases": False}
 DEFAULTS = {
     "merge": {
@@ -62,10 +63,10 @@ DEFAULTS = {
         "seed": 0,
         "beside": False,
     },
-    "compare": {**PAIRS, "distances": ("chordal", "geodesic"), "alpha": 0.05, "page": True},
-    "align": {**PAIRS, "mode": "gauge", "group": "orthogonal"},
+    "compare": {**PAIRS, **PLACE, "distances": ("chordal", "geodesic"), "alpha": 0.05, "page": True},
+    "align": {**PAIRS, **PLACE, "mode": "gauge", "group": "orthogonal"},
     "inspect": {**RUN, "input_rank": 128, "csv": False},
-    "resize": {**BASE, **OUTPUT, **RUN, **dict.fromkeys(("rank", "energy", "ratio", "parameters"))},
+    "resize": {**BASE, **OUTPUT, **RUN, **PLACE, **dict.fromkeys(("rank", "energy", "ratio", "parameters"))},
     "convert": {**BASE, **OUTPUT, **RUN, "format": None, "target": None},
     "reproduce": {"run": None, "tolerance": 1e-3, "threads": None},
     "report": {"runs": "outputs", "chosen": None},

@@ -23,6 +23,7 @@ def random(p, q):
 MATRICES = {
     "square": random(70, 70),
     "tall": random(70, 40),
+    "tall and narrow": random(70, 5),
     "wide": random(40, 70),
     "low rank": random(60, 3) @ random(3, 60),
     "graded": with_values(torch.logspace(0, -30, 70)),
@@ -57,7 +58,7 @@ def test_on_a_cpu_it_is_lapack():
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("name", ["square", "wide", "low rank", "graded", "zero"])
+@pytest.mark.parametrize("name", ["square", "wide", "tall and narrow", "low rank", "graded", "zero"])
 def test_on_a_gpu(name):
     parts = svd(MATRICES[name].cuda()[:, None])
     assert parts.U.is_cuda

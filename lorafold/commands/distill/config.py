@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from lorafold.commands.help import ADAPTERS, OUTPUT, OVERWRITE, THREADS, Help
-from lorafold.common.settings import COMES_OUT, GOES_IN, RUNS, part_of, setting
+from lorafold.common.settings import COMES_OUT, DEVICE_HELP, GOES_IN, RUNS, part_of, setting
 from lorafold.pipelines.distill.settings import DistillSettings
 
 
@@ -24,7 +24,7 @@ class DistillConfig(DistillSettings):
         "and attention_mask",
         GOES_IN,
     )
-    device: str = setting("auto", "cpu, cuda, cuda:N; auto: a GPU where there is one", RUNS)
+    device: str = setting("auto", DEVICE_HELP, RUNS)
     output: str | None = setting(None, OUTPUT, COMES_OUT)
     resume: bool = setting(False, "true: go on with what hydra.run.dir=DIR holds; repeat the same command", RUNS)
     overwrite: bool = setting(False, OVERWRITE, COMES_OUT)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lorafold.common.batched import scatter_rows, select_rows
 from lorafold.core_space.balanced import Factors
+from lorafold.geometry.singular import svd, svdvals
 from lorafold.pipelines.align.newton import half_descent, newton_direction
 
 _TOLERANCE = 1e-8  # of the gradient, relative to the squared norms of the factors
@@ -40,7 +41,7 @@ class Gauge:
     @property
     def condition(self) -> Tensor:
         """‖G‖₂ ‖G⁻¹‖₂.  (b,)"""
-        return torch.linalg.matrix_norm(self.right, 2) * torch.linalg.matrix_norm(self.left, 2)
+        return svdvals(self.right)[:, 0] * svdvals(self.left)[:, 0]
 
 
 def orthogonal_gauge(first: Factors, second: Factors) -> Gauge:
@@ -51,7 +52,7 @@ def orthogonal_gauge(first: Factors, second: Factors) -> Gauge:
     Source: Schönemann, Psychometrika 31 (1966); here of the stacked matrices (X1; Y1) and (X2; Y2).
     """
     cross = second.up.mT @ first.up + second.down.mT @ first.down
-    Q, _, Rt = torch.linalg.svd(cross)
+    Q, _, Rt = svd(cross)
     identity = torch.eye(cross.shape[-1], dtype=cross.dtype, device=cross.device)
     G = torch.where(cross.square().sum((-2, -1), keepdim=True) > 0, Q @ Rt, identity)
     residual = _mismatch(first, second.times(G, G.mT))

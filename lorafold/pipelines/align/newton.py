@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lorafold.core_space.balanced import Factors
+from lorafold.geometry.eigen import eigh
 
 _MAX_STEPS = 50  # of conjugate gradients
 _FORCING = 1e-6  # of the squared residual, relative: what Newton's last steps can use
@@ -61,8 +62,8 @@ def _residuals(first: Factors, now: Factors) -> tuple[Tensor, Tensor]:
 
 def _sylvester(up: Tensor, down: Tensor, damping: Tensor) -> tuple[Operator, Tensor]:
     """F ↦ E of up E + E down + shift E = F, and the shift (b, 1, 1)."""
-    a, P = torch.linalg.eigh(up)
-    c, Q = torch.linalg.eigh(down)
+    a, P = eigh(up)
+    c, Q = eigh(down)
     curvature = (a[:, :, None] + c[:, None, :]).clamp_min(0)
     shift = damping[:, None, None] * curvature.amax((-2, -1), keepdim=True)
     damped = curvature + shift

@@ -19,7 +19,8 @@ from torch.nn.functional import pad
 
 from lorafold.adapters import Adapter, Module
 from lorafold.adapters.metadata.header import merged_metadata
-from lorafold.common.batched import scatter_rows, select_rows
+from lorafold.common.batched import map_tensors, scatter_rows, select_rows
+from lorafold.common.device import Place, device_of
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.parallel import map_parallel
 from lorafold.common.settings import apply_changes
@@ -90,24 +91,24 @@ def align(
         LorafoldError: a mistake in the settings or in a file.
     """
     chosen = apply_changes(AlignSettings, settings, changes)
-    check_align(chosen, len(adapters))
+    device = check_align(chosen, len(adapters)).device
     clock = Stopwatch()
     with clock("read"):
         inputs = load_all(adapters, chosen.base, chosen.input_rank, chosen.allow_different_bases)
         layers = line_up(inputs, thin=False)
-    work = partial(_align_bucket, layers=layers, inputs=inputs, settings=chosen)
+    work = partial(_align_bucket, layers=layers, inputs=inputs, settings=chosen, device=device)
     with non_finite_named(inputs), clock("align"):
-        parts = list(map_parallel(work, split_buckets(layers, _MOST), torch.device("cpu")))
+        parts = list(map_parallel(work, split_buckets(layers, _MOST, device=device), device))
     changed = (dict(ChainMap(*(part.modules[i] for part in parts))) for i in range(len(inputs)))
     rewritten = tuple(map(_rewritten, inputs, changed))
     return AlignResult(rewritten, tuple(inputs), chosen, tuple(part.report for part in parts), dict(clock.seconds))
 
 
-def check_align(settings: AlignSettings, count: int) -> None:
+def check_align(settings: AlignSettings, count: int) -> Place:
     """Check the settings of an alignment of `count` adapters.
 
     Raises:
-        LorafoldError: too few adapters, or an unknown mode or group.
+        LorafoldError: too few adapters, an unknown mode or group, or no such device.
     """
     if count < 2:
         raise LorafoldError(f"{count} adapter to align, expected at least two", remedy="For example 'adapters=[a,b]'.")
@@ -115,6 +116,7 @@ def check_align(settings: AlignSettings, count: int) -> None:
         if value not in choices:
             remedy = f"Choose from {', '.join(choices)}.{suggest(str(value), choices)}"
             raise LorafoldError(f"unknown {key} {value!r}", remedy=remedy)
+    return Place(device_of(settings.device))
 
 
 @dataclass(frozen=True)
@@ -126,18 +128,24 @@ class _Aligned:
 
 
 def _align_bucket(
-    bucket: Bucket, layers: Sequence[Layer], inputs: Sequence[Adapter], settings: AlignSettings
+    bucket: Bucket, layers: Sequence[Layer], inputs: Sequence[Adapter], settings: AlignSettings, device: torch.device
 ) -> _Aligned:
     slots = bucket.slots
     weights = torch.ones(len(bucket.positions), len(slots), dtype=torch.float64)  # no sum of the updates is formed
-    batch = reduce_layers(bucket.select(layers), slots, weights, same_factors=True)
+    batch = reduce_layers(bucket.select(layers), slots, weights.to(device), same_factors=True)
     rewrite = _subspace if settings.mode == "subspace" else partial(_gauge, general=settings.group == "general")
-    pairs = [rewrite(batch, i) for i in range(1, len(slots))]
+    pairs = [_on_cpu(*rewrite(batch, i)) for i in range(1, len(slots))]
     first = _padded(batch.layers, inputs[0]) if settings.mode == "gauge" else {}
     modules = first, *(_modules(batch, i, inputs[i], pair, settings.mode) for i, (pair, _) in enumerate(pairs, 1))
     moved = torch.stack([_moved(batch, i, change) for i, change in enumerate(modules)], 1)
     measures = [measured for _, measured in pairs]
-    return _Aligned(AlignedBatch(batch.layers, bucket.positions, batch.problem.energies, moved, measures), modules)
+    return _Aligned(
+        AlignedBatch(batch.layers, bucket.positions, batch.problem.energies.cpu(), moved, measures), modules
+    )
+
+
+def _on_cpu(factors: Rewritten, measures: Measures) -> tuple[Rewritten, Measures]:
+    return map_tensors(factors, Tensor.cpu), {name: value.cpu() for name, value in measures.items()}
 
 
 def _gauge(batch: CoreBatch, i: int, general: bool) -> tuple[Rewritten, Measures]:

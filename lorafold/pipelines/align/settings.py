@@ -11,10 +11,12 @@ from typing import TypedDict
 
 from lorafold.common.settings import (
     BASE_HELP,
+    DEVICE_HELP,
     DIFFERENT_BASES_HELP,
     GOES_IN,
     INPUT_RANK,
     INPUT_RANK_HELP,
+    RUNS,
     documented,
     setting,
 )
@@ -40,6 +42,7 @@ class AlignSettings:
     base: str | None = setting(None, BASE_HELP, GOES_IN)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)
+    device: str = setting("auto", DEVICE_HELP, RUNS)
 
 
 class AlignOptions(TypedDict, total=False):
@@ -50,3 +53,4 @@ class AlignOptions(TypedDict, total=False):
     base: str | None
     input_rank: int
     allow_different_bases: bool
+    device: str

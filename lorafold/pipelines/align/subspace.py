@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lorafold.core_space.balanced import Balanced
+from lorafold.geometry.singular import svd
 
 _LEAST = 1e-4  # singular values relative to the largest: what keeps a direction in float32 factors
 _NOTHING = 1e-12  # of ‖ΔW_1‖: what rounding leaves of U_2ᵀΔW_1V_2 = 0
@@ -43,7 +44,7 @@ def _svd_inside(C: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Those get a singular value above all others, so that they come first, and are moved to the end.
     """
     above = 2 * torch.linalg.matrix_norm(C) + 1
-    Q, sigma, Rt = torch.linalg.svd(C + torch.diag_embed((1 - kept) * above[:, None]))
+    Q, sigma, Rt = svd(C + torch.diag_embed((1 - kept) * above[:, None]))
     width = kept.shape[-1]
     order = (torch.arange(width, device=C.device) + width - kept.sum(-1, keepdim=True).to(torch.int64)) % width
     columns = order[:, None, :].expand_as(Q)

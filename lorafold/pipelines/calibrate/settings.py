@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from lorafold.common.settings import GOES_IN, INPUT_RANK, INPUT_RANK_HELP, RUNS, documented, setting
+from lorafold.common.settings import DEVICE_HELP, GOES_IN, INPUT_RANK, INPUT_RANK_HELP, RUNS, documented, setting
 
 _MEASURED = "What is measured"
 
@@ -36,7 +36,7 @@ class CalibrateSettings:
     size: int | None = setting(None, "of its images in pixels; null: the pipeline's own", _MEASURED)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     batch: int = setting(8, "inputs that the model runs at once", RUNS)
-    device: str = setting("auto", "cpu, cuda, cuda:N; auto: a GPU where there is one", RUNS)
+    device: str = setting("auto", DEVICE_HELP, RUNS)
     dtype: str = setting(
         "auto", "of the model: float32, bfloat16, float16; auto: float32 on the CPU, else that of its files", RUNS
     )

@@ -7,12 +7,13 @@ numerical ranks in a module, a = min(K, L).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lorafold.common.batched import map_tensors
 from lorafold.common.text import brief
 from lorafold.core_space import RANK_TOLERANCE, CoreBatch
 from lorafold.core_space.problem import Problem
@@ -47,6 +48,12 @@ class Overlap:
     turned: Tensor  # (2, b)  variance of ⟨ΔW_1, ΔW_2⟩ with the one, the other update turned inside its subspaces
 
     __repr__ = brief
+
+
+def on_cpu(found: Overlap) -> Overlap:
+    """The same, where it is reported from."""
+    distances = {name: values.cpu() for name, values in found.distances.items()}
+    return replace(map_tensors(found, Tensor.cpu), distances=distances)
 
 
 def singular_frames(batch: CoreBatch) -> list[SingularFrames]:

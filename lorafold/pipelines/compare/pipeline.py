@@ -16,6 +16,7 @@ from typing import Any, Unpack
 import torch
 
 from lorafold.adapters import Adapter
+from lorafold.common.device import Place, device_of
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.parallel import map_parallel
 from lorafold.common.settings import apply_changes
@@ -27,7 +28,7 @@ from lorafold.layers.buckets import Bucket, split_buckets
 from lorafold.layers.line_up import line_up, load_all, non_finite_named
 from lorafold.pipelines._tables import data_frame, pair_rows, source_lines
 from lorafold.pipelines.compare.metrics import compare_metrics
-from lorafold.pipelines.compare.overlap import overlap, singular_frames
+from lorafold.pipelines.compare.overlap import on_cpu, overlap, singular_frames
 from lorafold.pipelines.compare.pair import SIDES, ComparedBatch, Grids, grids_of
 from lorafold.pipelines.compare.settings import CompareOptions, CompareSettings
 from lorafold.pipelines.compare.table import compare_table, explanation
@@ -92,22 +93,22 @@ def compare(
         LorafoldError: a mistake in the settings or in a file.
     """
     chosen = apply_changes(CompareSettings, settings, changes)
-    check_compare(chosen, len(adapters))
+    device = check_compare(chosen, len(adapters)).device
     clock = Stopwatch()
     with clock("read"):
         inputs = load_all(adapters, chosen.base, chosen.input_rank, chosen.allow_different_bases)
         layers = line_up(inputs)
-    work = partial(_compare_bucket, layers=layers, distances=chosen.distances)
+    work = partial(_compare_bucket, layers=layers, distances=chosen.distances, device=device)
     with non_finite_named(inputs), clock("compare"):
-        batches = tuple(map_parallel(work, split_buckets(layers, _MOST), torch.device("cpu")))
+        batches = tuple(map_parallel(work, split_buckets(layers, _MOST, device=device), device))
     return CompareResult(tuple(inputs), chosen, batches, dict(clock.seconds))
 
 
-def check_compare(settings: CompareSettings, count: int) -> None:
+def check_compare(settings: CompareSettings, count: int) -> Place:
     """Check the settings of a comparison of `count` adapters.
 
     Raises:
-        LorafoldError: too few adapters, an unknown distance, or a level that is none.
+        LorafoldError: too few adapters, an unknown distance, a level that is none, or no such device.
     """
     if count < 2:
         raise LorafoldError(
@@ -122,16 +123,19 @@ def check_compare(settings: CompareSettings, count: int) -> None:
             raise LorafoldError(f"no distance is called {name!r}", remedy=remedy)
     if not (isfinite(alpha) and 0 < alpha < 1):
         raise LorafoldError(f"alpha={alpha}, expected a number between 0 and 1", remedy="For example alpha=0.05.")
+    return Place(device_of(settings.device))
 
 
-def _compare_bucket(bucket: Bucket, layers: Sequence[Layer], distances: Sequence[str]) -> ComparedBatch:
+def _compare_bucket(
+    bucket: Bucket, layers: Sequence[Layer], distances: Sequence[str], device: torch.device
+) -> ComparedBatch:
     members, slots = bucket.select(layers), bucket.slots
     weights = torch.ones(len(members), len(slots), dtype=torch.float64)  # no sum of the updates is formed
-    updates = singular_frames(reduce_layers(members, slots, weights))
+    updates = singular_frames(reduce_layers(members, slots, weights.to(device)))
     return ComparedBatch(
         members,
         bucket.positions,
-        torch.stack([update.dims for update in updates]),
-        torch.stack([update.sigma.square().sum(-1) for update in updates]),
-        {(i, j): overlap(updates[i], updates[j], distances) for i, j in combinations(range(len(updates)), 2)},
+        torch.stack([update.dims for update in updates]).cpu(),
+        torch.stack([update.sigma.square().sum(-1) for update in updates]).cpu(),
+        {(i, j): on_cpu(overlap(updates[i], updates[j], distances)) for i, j in combinations(range(len(updates)), 2)},
     )

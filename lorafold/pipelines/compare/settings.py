@@ -12,10 +12,12 @@ from typing import Any, TypedDict
 from lorafold.common.settings import (
     BASE_HELP,
     COMES_OUT,
+    DEVICE_HELP,
     DIFFERENT_BASES_HELP,
     GOES_IN,
     INPUT_RANK,
     INPUT_RANK_HELP,
+    RUNS,
     documented,
     setting,
 )
@@ -38,6 +40,7 @@ class CompareSettings:
     base: str | None = setting(None, BASE_HELP, GOES_IN)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)
+    device: str = setting("auto", DEVICE_HELP, RUNS)
 
 
 class CompareOptions(TypedDict, total=False):
@@ -48,3 +51,4 @@ class CompareOptions(TypedDict, total=False):
     base: str | None
     input_rank: int
     allow_different_bases: bool
+    device: str

@@ -29,7 +29,7 @@ def truncated(adapter: Adapter, rank: int | None) -> Adapter:
     if rank is None or all(module.rank <= rank for module in adapter.modules.values()):
         return adapter
     wide = replace(adapter, modules={name: _wide(module) for name, module in adapter.modules.items()})
-    return replace(adapter, modules=resize(wide, rank=rank).adapter.modules)
+    return replace(adapter, modules=resize(wide, rank=rank, device="cpu").adapter.modules)
 
 
 def _wide(module: Module) -> Module:

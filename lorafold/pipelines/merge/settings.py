@@ -14,6 +14,7 @@ from lorafold.common.registry import located
 from lorafold.common.settings import (
     BASE_HELP,
     COMES_OUT,
+    DEVICE_HELP,
     DIFFERENT_BASES_HELP,
     GOES_IN,
     INPUT_RANK,
@@ -101,7 +102,7 @@ class MergeSettings:
     base: str | None = setting(None, BASE_HELP, GOES_IN)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)
-    device: str = setting("auto", "cpu, cuda, cuda:N; auto: a GPU where there is one", RUNS)
+    device: str = setting("auto", DEVICE_HELP, RUNS)
     dtype: str = setting("auto", "float32, float16, bfloat16; auto: of the first input", COMES_OUT)
     seed: int = setting(0, "of random numbers", RUNS)
 

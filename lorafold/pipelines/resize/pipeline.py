@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter, Module, save
+from lorafold.common.device import Place, device_of
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_parallel
 from lorafold.common.settings import apply_changes
@@ -80,19 +81,19 @@ def resize(
         LorafoldError: a mistake in the settings or in the file.
     """
     chosen = apply_changes(ResizeSettings, settings, changes)
-    check_resize(chosen)
+    device = check_resize(chosen).device
     clock = Stopwatch()
     with clock("read"):
         (source,) = load_all([adapter], chosen.base, chosen.input_rank)
         layers = line_up([source])
     with non_finite_named([source]):
         with clock("decompose"):
-            parts = spectra(layers)
+            parts = spectra(layers, device)
         sigma = singular_values(parts)
         ranks = _ranks(sigma, list(source.modules.values()), chosen)
         with clock("lift"):
             work = partial(_lift, source=source, ranks=ranks.tolist())
-            factors = {name: pair for lifted in map_parallel(work, parts, torch.device("cpu")) for name, pair in lifted}
+            factors = {name: pair for lifted in map_parallel(work, parts, device) for name, pair in lifted}
         smaller = assemble([source], [1.0], 1.0, {name: factors[name] for name in source.modules})
     with clock("measure"):
         pairs = [(source.modules[name], module) for name, module in smaller.modules.items()]
@@ -100,8 +101,8 @@ def resize(
     return ResizeResult(smaller, source, chosen, Resized(sigma, ranks, errors), dict(clock.seconds))
 
 
-def check_resize(settings: ResizeSettings) -> None:
-    """Raise LorafoldError unless the settings say, in one way, how much to keep."""
+def check_resize(settings: ResizeSettings) -> Place:
+    """Raise LorafoldError unless the settings say, in one way, how much to keep, and name a device that is there."""
     rank = settings.rank
     shares = {name: value for name in SHARES if (value := getattr(settings, name)) is not None}
     if len(shares) > 1 or not (shares or rank is not None):
@@ -117,6 +118,7 @@ def check_resize(settings: ResizeSettings) -> None:
             )
     if rank is not None and rank < 1:
         raise LorafoldError(f"rank={rank}, expected at least 1", remedy="For example rank=16.")
+    return Place(device_of(settings.device))
 
 
 def _ranks(sigma: Tensor, modules: Sequence[Module], settings: ResizeSettings) -> Tensor:

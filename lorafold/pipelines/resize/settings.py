@@ -11,9 +11,11 @@ from typing import TypedDict
 
 from lorafold.common.settings import (
     BASE_HELP,
+    DEVICE_HELP,
     GOES_IN,
     INPUT_RANK,
     INPUT_RANK_HELP,
+    RUNS,
     documented,
     setting,
 )
@@ -39,6 +41,7 @@ class ResizeSettings:
     )
     base: str | None = setting(None, BASE_HELP, GOES_IN)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
+    device: str = setting("auto", DEVICE_HELP, RUNS)
 
 
 class ResizeOptions(TypedDict, total=False):
@@ -50,3 +53,4 @@ class ResizeOptions(TypedDict, total=False):
     parameters: float | None
     base: str | None
     input_rank: int
+    device: str

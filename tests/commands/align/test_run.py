@@ -180,5 +180,14 @@ def test_the_settings_of_an_alignment():
     register("align")
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         config = hydra_compose("align")
-    assert set(config) == {"adapters", "mode", "group", "base", "input_rank", "allow_different_bases", "threads"}
+    assert set(config) == {
+        "adapters",
+        "mode",
+        "group",
+        "base",
+        "input_rank",
+        "allow_different_bases",
+        "device",
+        "threads",
+    }
     assert read(config, AlignConfig).settings() == AlignSettings()

@@ -118,7 +118,7 @@ def test_the_settings_of_a_comparison():
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         config = hydra_compose("compare")
     assert set(config) == {
-        *("adapters", "distances", "alpha", "base", "input_rank", "allow_different_bases", "page", "threads")
+        *("adapters", "distances", "alpha", "base", "input_rank", "allow_different_bases", "page", "device", "threads")
     }
     defaults = CompareSettings()
     assert read(config, CompareConfig).settings() == replace(defaults, distances=list(defaults.distances))
