@@ -150,7 +150,11 @@ def test_every_command_on_several_adapters_refuses(command):
             ("sd_xl_base_1.0.safetensors", "pony.safetensors"),
         ),
         ({"base": "meta-llama/Llama-3.1-8B"}, {"base": "Qwen/Qwen3-8B"}, ("meta-llama/Llama-3.1-8B", "Qwen/Qwen3-8B")),
-        ({"modelspec.prediction_type": "epsilon"}, {"modelspec.prediction_type": "v"}, ("epsilon", "v")),
+        (
+            {"modelspec.prediction_type": "epsilon"},
+            {"modelspec.prediction_type": "v"},
+            ("a model that predicts epsilon", "one that predicts v"),
+        ),
     ],
 )
 def test_different_checkpoints_of_one_architecture_are_told(caplog, one, two, told):
