@@ -7,6 +7,7 @@ from lorafold.objectives._model import split as split
 from lorafold.objectives._objective import Evaluation as Evaluation
 from lorafold.objectives._objective import Objective as Objective
 from lorafold.objectives._reconstruction import RECONSTRUCTIONS as RECONSTRUCTIONS
+from lorafold.objectives._reconstruction import emphasis as emphasis
 from lorafold.objectives._terms import QuadraticTerm as QuadraticTerm
 from lorafold.objectives._terms import SpectralTerm as SpectralTerm
 from lorafold.objectives._terms import Term as Term

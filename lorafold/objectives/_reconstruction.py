@@ -27,6 +27,14 @@ def _each(problem: Problem, rescale: float) -> tuple[Tensor, Tensor]:
     return problem.updates(), shares
 
 
+def emphasis(problem: Problem, reconstruction: str, rescale: float) -> Tensor:
+    """How much each update counts for the subspaces: T_i / ΔW_i where each has a target of its own, else 1.  (b, N)"""
+    if reconstruction != "each":
+        return torch.ones_like(problem.weights)
+    norms = problem.energies.sqrt()
+    return torch.where(norms > 0, _each(problem, rescale)[1].sqrt() / norms, 0.0)
+
+
 RECONSTRUCTIONS = {"mean": _mean, "each": _each, "calibrated": _mean}
 
 

@@ -68,7 +68,9 @@ def merge_bucket(bucket: Bucket, layers: Sequence[Layer], plan: Plan) -> MergedB
         solution = plan.solve(plan.objective(batch.problem, min(plan.core_rank or width, width)))
     with clock("core"):
         cores = batch.problem.coordinates(solution.left, solution.right)
-        merged = plan.scale * combine(plan.core, batch, solution.left, solution.right, cores, plan.seed)
+        merged = plan.scale * combine(
+            plan.core, batch, solution.left, solution.right, cores, plan.emphasis(batch.problem), plan.seed
+        )
         rounding = _rounding(plan, cores, batch.problem.weights)
         if merged.shape[-1] > rank:
             solution, merged = _cut(solution, merged, (batch.problem.weights[..., None, None] * cores).sum(1), rank)

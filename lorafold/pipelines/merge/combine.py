@@ -18,13 +18,16 @@ from lorafold.core_space import CoreBatch, Layer
 from lorafold.geometry.eigen import eigh
 
 
-def combine(rule: CoreRule, batch: CoreBatch, left: Tensor, right: Tensor, cores: Tensor, seed: int) -> Tensor:
+def combine(
+    rule: CoreRule, batch: CoreBatch, left: Tensor, right: Tensor, cores: Tensor, emphasis: Tensor, seed: int
+) -> Tensor:
     """The rule's r x r matrix C in the subspaces spanned by U and V: ΔW_3 = U C Vᵀ.  (b, r, r)
 
     Args:
         batch: the reduced layers, with the weights.
         left, right: U and V (b, R, r).
         cores: UᵀΔW_iV (b, N, r, r).
+        emphasis: how much each of them counts for the gauge (b, N), as it did for the subspaces.
         seed: of random rules.
     """
     weights = batch.problem.weights
@@ -32,7 +35,7 @@ def combine(rule: CoreRule, batch: CoreBatch, left: Tensor, right: Tensor, cores
     inputs = {"noise": noise(names, cores.shape[1:], seed).to(cores.device)} if rule.random else {}
     if not rule.elementwise:
         return rule(factors(batch, left, right) if rule.factors else cores, weights, **inputs)
-    P, Q = canonical_gauge(cores * (weights != 0)[..., None, None])
+    P, Q = canonical_gauge(cores * (emphasis * (weights != 0))[..., None, None])
     turned = factors(batch, left @ P, right @ Q) if rule.factors else P.mT[:, None] @ cores @ Q[:, None]
     return P @ rule(turned, weights, **inputs) @ Q.mT
 

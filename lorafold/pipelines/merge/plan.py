@@ -10,13 +10,15 @@ from inspect import signature
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lorafold.common.device import device_of
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.options import check_options, choice, signature_defaults
 from lorafold.common.registry import Registry
 from lorafold.core_rules import CORE_RULES, CoreRule
-from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, build, check_directions
+from lorafold.core_space.problem import Problem
+from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, build, check_directions, emphasis
 from lorafold.pipelines.merge.block_weights import BlockWeights, read_block_weights
 from lorafold.pipelines.merge.calibration import check_calibration
 from lorafold.pipelines.merge.settings import MergeSettings
@@ -38,6 +40,7 @@ class Plan:
     rank: int | None  # None: the joint rank of each module
     core_rank: int | None  # of the subspaces in which the core rule works; None: the joint rank of each module
     objective: Callable[..., Any]  # (problem, rank) -> Objective
+    emphasis: Callable[[Problem], Tensor]  # how much each update counts for the subspaces (b, N)
     solve: Callable[..., Any]  # objective -> Solution
     core: CoreRule  # with its options
     scale: float  # 1 where `rescale` is to choose it
@@ -60,6 +63,7 @@ def make_plan(settings: MergeSettings, count: int) -> Plan:
     settings = settings.with_strength(count)
     rank = _rank("rank", settings.rank)
     scale, rescale = _scale(settings.scale)
+    objective = _objective(settings)
     return Plan(
         weights=read_weights(settings.weights, settings.module_weights, count),
         blocks=read_block_weights(settings.block_weights, count),
@@ -67,7 +71,8 @@ def make_plan(settings: MergeSettings, count: int) -> Plan:
         truncate=_truncate(settings.truncate, count),
         rank=rank,
         core_rank=_core_rank(settings.core_rank, rank),
-        objective=_objective(settings),
+        objective=objective,
+        emphasis=partial(emphasis, **{key: objective.keywords[key] for key in ("reconstruction", "rescale")}),
         solve=_solver(settings),
         core=_core(settings.core, count),
         scale=scale,
@@ -166,7 +171,7 @@ def _scale(scale: Any) -> tuple[float, Scale | None]:
     )
 
 
-def _objective(settings: MergeSettings) -> Callable[..., Any]:
+def _objective(settings: MergeSettings) -> partial[Any]:
     weights = {name: _finite(name, getattr(settings, name)) for name in ("subspace_weight", "reconstruction_weight")}
     for name, value in weights.items():
         if value < 0:

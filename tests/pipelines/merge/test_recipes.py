@@ -54,14 +54,14 @@ def svd(deltas, _):
 
 
 def ctm(deltas, _):
-    """Rescale, HOOI, coordinates of the updates as they are; TIES in the basis of their higher-order SVD; back."""
+    """Rescale, HOOI; TIES of the updates as they are, in the basis of the rescaled ones' higher-order SVD; back."""
     sizes = [np.linalg.norm(X) for X in deltas]
     rescaled = [X / s * (0.25 * s + 0.75 * np.mean(sizes)) for X, s in zip(deltas, sizes, strict=True)]
     U, V = hosvd(rescaled, R)
     for _ in range(3000):
         U = top(sum(X @ V @ V.T @ X.T for X in rescaled), R)
         V = top(sum(X.T @ U @ U.T @ X for X in rescaled), R)
-    P, Q = hosvd([U.T @ X @ V for X in deltas], R)
+    P, Q = hosvd([U.T @ X @ V for X in rescaled], R)
     U, V = U @ P, V @ Q
     cores = [U.T @ X @ V for X in deltas]
     return 0.75 * U @ entry_oracles.ties(cores, [1 / 3] * 3, None, density=0.25, elect="weighted") @ V.T
