@@ -16,8 +16,9 @@ from lorafold.geometry.eigen import eigh
 # Directions of the column-normalised X below this singular value, relative to the largest, are rounding noise: of
 # float32 factors (6e-8) or of the Gram matrix itself (sqrt(eps) = 1.5e-8), with a margin.
 SPAN_TOLERANCE = 1e-6
-# Cholesky's basis is used while σ_min⁻² of the column-normalised X is below this: it is orthonormal to 1e-9 then.
-_WELL_CONDITIONED = 1e6
+# Cholesky's basis is used while σ_min⁻² of the column-normalised X is below this: it is orthonormal to 1e-9 then, or to
+# 1e-6 where that will do.
+WELL_CONDITIONED, ROUGHLY = 1e6, 1e10
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,16 @@ class Basis:
         return Basis(self.transform @ refined.transform, refined.coords @ self.coords, refined.dims, refined.sound)
 
 
-def orthonormal_basis(gram: Tensor) -> Basis:
+def orthonormal_basis(gram: Tensor, limit: float = WELL_CONDITIONED) -> Basis:
     """The basis of span X from G = XᵀX (b, R, R) in float64.
 
     Columns are normalised first, D⁻¹GD⁻¹ with D² = diag G: what counts as noise then does not depend on the scale of
     a column, as adapters of very different norms need (within a factor R of the best column scaling; van der Sluis
     1969). Where L⁻¹ of the Cholesky factor shows that every direction is sound, T = D⁻¹L⁻ᵀ; elsewhere T comes from
     the eigenvectors above SPAN_TOLERANCE.
+
+    Args:
+        limit: of σ_min⁻², see above.
     """
     norms = gram.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()  # (b, R)
     present = (norms > 0).to(gram.dtype)
@@ -54,7 +58,7 @@ def orthonormal_basis(gram: Tensor) -> Basis:
         transform=inverse[:, :, None] * Linv.mT * present[:, None, :],
         coords=present[:, :, None] * L.mT * norms[:, None, :],
         dims=present.sum(-1).to(torch.int64),
-        sound=(info == 0) & (Linv.square().sum((-2, -1)) < _WELL_CONDITIONED),
+        sound=(info == 0) & (Linv.square().sum((-2, -1)) < limit),
     )
     if bool(basis.sound.all()):
         return basis

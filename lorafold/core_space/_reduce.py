@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lorafold.common.batched import scatter_rows, select_rows
-from lorafold.core_space._basis import Basis, orthonormal_basis
+from lorafold.core_space._basis import ROUGHLY, WELL_CONDITIONED, Basis, orthonormal_basis
 from lorafold.core_space._columns import columns, directions_of
 from lorafold.core_space._frames import adapter_frames
 from lorafold.core_space._layer import Layer, Side, balanced_factors, chunks
@@ -48,7 +48,12 @@ class CoreBatch:
 
 
 def reduce_layers(
-    layers: Sequence[Layer], slots: Sequence[int], weights: Tensor, *, same_factors: bool = False
+    layers: Sequence[Layer],
+    slots: Sequence[int],
+    weights: Tensor,
+    *,
+    same_factors: bool = False,
+    roughly: bool = False,
 ) -> CoreBatch:
     """Reduce layers of any shapes, whose ranks fit into the slots, to one batch of core problems.
 
@@ -62,15 +67,18 @@ def reduce_layers(
         weights: w_i (b, N), float64, on the device to compute on.
         same_factors: whether it is the factors that count, and not the updates alone: ill-conditioned ones are replaced
             by others of the same product otherwise.
+        roughly: whether bases will do that are orthonormal to 1e-6. It saves a pass over an adapter beside others of
+            which it is the merge, and so all but depends on them.
 
     Raises:
         NonFiniteError: NaN or Inf among the factors.
     """
-    left, right, across = _joint_bases(layers, slots, weights.device)
+    limit = ROUGHLY if roughly else WELL_CONDITIONED
+    left, right, across = _joint_bases(layers, slots, weights.device, limit)
     ill = set() if same_factors else _ill_conditioned(left, right, slots)
     if ill:
         layers = [balanced_factors(layer) if row in ill else layer for row, layer in enumerate(layers)]
-        left, right, across = _joint_bases(layers, slots, weights.device)
+        left, right, across = _joint_bases(layers, slots, weights.device, limit)
     scales = torch.tensor([layer.scales for layer in layers], dtype=torch.float64, device=weights.device)
     ups, downs = _blocks(left.coords, slots), _blocks(right.coords, slots)
     problem, *rest = (_problem(ups, downs[k:], scales, weights) for k in range(0, len(downs), len(slots)))
@@ -78,11 +86,11 @@ def reduce_layers(
 
 
 def _joint_bases(
-    layers: Sequence[Layer], slots: Sequence[int], device: torch.device
+    layers: Sequence[Layer], slots: Sequence[int], device: torch.device, limit: float
 ) -> tuple[Basis, Basis, Tensor | None]:
     """Of the left and of the right, and C of the right."""
-    left, _ = _joint_basis(layers, "left", slots, device)
-    return left, *_joint_basis(layers, "right", slots, device)
+    left, _ = _joint_basis(layers, "left", slots, device, limit)
+    return left, *_joint_basis(layers, "right", slots, device, limit)
 
 
 def _ill_conditioned(left: Basis, right: Basis, slots: Sequence[int]) -> set[int]:
@@ -106,7 +114,7 @@ def _blocks(coords: Tensor, slots: Sequence[int]) -> tuple[Tensor, ...]:
 
 
 def _joint_basis(
-    layers: Sequence[Layer], side: Side, slots: Sequence[int], device: torch.device
+    layers: Sequence[Layer], side: Side, slots: Sequence[int], device: torch.device, limit: float
 ) -> tuple[Basis, Tensor | None]:
     """An orthonormal basis of the span of one side's columns of every layer, and C where they are calibrated."""
     calibration = layers[0].calibration if side == "right" else None
@@ -121,7 +129,7 @@ def _joint_basis(
             across[positions] = own.across
     if not bool(gram.isfinite().all()):
         raise NonFiniteError
-    basis = orthonormal_basis(gram)
+    basis = orthonormal_basis(gram, limit)
     weak = (~basis.sound).nonzero().squeeze(-1)
     return (_second_pass(basis, weak, layers, side, slots) if len(weak) else basis), across
 

@@ -17,7 +17,7 @@ from lorafold.common.cuda_graph import Replayed
 from lorafold.objectives import Model, Objective, split
 from lorafold.solvers._bases import Bases, turned
 from lorafold.solvers._conjugate_gradients import Step, newton_step, preconditioner
-from lorafold.solvers._solution import Point
+from lorafold.solvers._solution import Point, point
 
 # Products with the Hessian per Newton step.
 _PRODUCTS = 8
@@ -53,7 +53,7 @@ def descend(objective: Objective, bases: Bases, tol: float, max_steps: int) -> t
         tol: bound on the relative Riemannian gradient norm.
         max_steps: give up on a module after so many.
     """
-    here = _begin(objective, bases)
+    here, whole = _begin(objective, bases), objective
     last, steps = _point(here, objective.rank), torch.zeros_like(here.radius, dtype=torch.int64)
     active = torch.arange(len(steps), device=steps.device)
     # other distances factorise overlaps, which cannot be recorded: of their steps what finds the direction is
@@ -68,10 +68,15 @@ def descend(objective: Objective, bases: Bases, tol: float, max_steps: int) -> t
             active, objective, here = active[going], select_rows(objective, going), select_rows(here, going)
             going = torch.arange(len(going), device=going.device)
         if not len(going):
-            return last, steps
+            return _evaluated(whole, last), steps
         here = step(objective, here)
         steps[active[going]] += 1
-    return scatter_rows(last, active, _point(here, objective.rank)), steps
+    return _evaluated(whole, scatter_rows(last, active, _point(here, objective.rank))), steps
+
+
+def _evaluated(objective: Objective, at: Point) -> Point:
+    """The point; what was recorded on a GPU is not believed for its own certificate."""
+    return point(objective, at.left, at.right) if at.value.is_cuda else at
 
 
 def _begin(objective: Objective, bases: Bases) -> _State:

@@ -73,7 +73,7 @@ def test_a_page_that_fails_is_said_and_the_merge_stands(here, monkeypatch, caplo
     def broken(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(merge_page, "compare", broken)
+    monkeypatch.setattr(merge_page, "compare_roughly", broken)
     metrics = merge(here, config(here, 2))
     assert metrics["page"] is None
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
