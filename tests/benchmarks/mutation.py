@@ -9,9 +9,10 @@
 
 Changes are made in a copy of the checkout under --home, so that the checkout may be edited meanwhile (`--map` copies it
 again). One process, at the lowest priority, forks for each change and runs the tests that execute the changed line: the
-file that mirrors it first, then the folder, the fastest first, at most --tests of them and --seconds, until one fails;
-and those that are named after the file, as they read it. A line that only an import executes counts as executed by what
-executes the rest of its file, or by what executes files that import it.
+file that mirrors it first, then the fastest of every other file, the next fastest of every file, and so on, at most
+--tests of them and --seconds, until one fails; and those that are named after the file, as they read it. A line that
+only an import executes counts as executed by what executes the rest of its file, or by what executes files that import
+it.
 
 Needs the extra `benchmark` (coverage). On two idle cores a map takes some ten minutes and a change some five seconds.
 Every answer is kept in results.jsonl as it comes: stopped and started again, the command goes on where it was.
@@ -142,13 +143,23 @@ def _covering(copy: Copy, cases: Map, mutant: Mutant) -> list[str]:
 
 
 def _fastest_first(names: Iterable[str], file: str, cases: Map) -> list[str]:
-    """Those of the file that mirrors this one ahead, then those of the folder; a function's n-th case costs n times."""
+    """Those of the file that mirrors this one ahead, then one of every file, then a second of every file, and so on.
+
+    A change that one case of a file does not notice, its next may not notice either; a function's n-th case costs n
+    times.
+    """
     functions: dict[str, list[str]] = defaultdict(list)
     for case in sorted(names, key=cases.seconds.__getitem__):
         functions[case.partition("[")[0]].append(case)
     cost = {case: n * cases.seconds[case] for them in functions.values() for n, case in enumerate(them, 1)}
+    files: dict[str, int] = defaultdict(int)
+    place: dict[str, int] = {}
+    for case in sorted(cost, key=cost.__getitem__):
+        of = case.partition("::")[0]
+        files[of] += 1
+        place[case] = files[of]
     folder = PurePosixPath(file).parent.name
-    return sorted(cost, key=lambda case: (not _mirrors(file, case), _folder(case) != folder, cost[case]))
+    return sorted(cost, key=lambda case: (not _mirrors(file, case), place[case], _folder(case) != folder, cost[case]))
 
 
 def _folder(case: str) -> str:
