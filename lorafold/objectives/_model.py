@@ -6,6 +6,7 @@ dimension, r = rank, c = p - r, e = q - r.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ class Model:
     """Value, Riemannian gradient and Hessian of F = left(U) + right(V) + constant - Σ_j ‖UᵀT_jV‖²."""
 
     value: Tensor  # F (b,)
+    strictness: Tensor  # see `Objective.strictness` (b,)
     left: SecondOrderTerm
     right: SecondOrderTerm
     inward_left: Tensor  # Uᵀ ∂F/∂U (b, r, r)
@@ -31,10 +33,10 @@ class Model:
 
     @property
     def gradient_norm(self) -> Tensor:
-        """‖grad F‖ / ‖∇F‖, in [0, 1]; 0 if F is flat.  (b,)"""
+        """‖grad F‖ / ‖∇F‖, times `strictness`; 0 if F is flat.  (b,)"""
         tangent = self.gradient.square().sum((1, 2))
         whole = tangent + (self.inward_left.square() + self.inward_right.square()).sum((1, 2))
-        return torch.where(whole > 0, tangent / whole, 0.0).sqrt()
+        return torch.where(whole > 0, tangent / whole, 0.0).sqrt() * self.strictness
 
     def hessian(self, step: Tensor) -> Tensor:
         """Hess F of a tangent vector (b, c + e, r) (Edelman, Arias & Smith 1998, section 2.5.4).
@@ -59,12 +61,21 @@ class Model:
         return torch.cat([_outer(left, self.inward_left), _outer(right, self.inward_right)], dim=1)
 
 
-def expand(left: SecondOrderTerm, right: SecondOrderTerm, seen: Tensor, rank: int, constant: Tensor) -> Model:
+def expand(
+    left: SecondOrderTerm,
+    right: SecondOrderTerm,
+    seen: Tensor,
+    rank: int,
+    constant: Tensor,
+    strictness: Callable[[Tensor], Tensor],
+) -> Model:
     """The model from its sides and XᵀT_jY = seen (b, J, p, q) in the bases X and Y."""
     upper, lower = seen[:, :, :rank], seen[:, :, rank:]
     inner, up, down, far = upper[..., :rank], upper[..., rank:], lower[..., :rank], lower[..., rank:]
+    value = left.value + right.value + constant - inner.square().sum((1, 2, 3))
     return Model(
-        value=left.value + right.value + constant - inner.square().sum((1, 2, 3)),
+        value=value,
+        strictness=strictness(value),
         left=left,
         right=right,
         inward_left=left.inward - 2 * (inner @ inner.mT).sum(1),

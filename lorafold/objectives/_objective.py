@@ -13,6 +13,9 @@ from torch import Tensor
 from lorafold.objectives._model import Model, expand
 from lorafold.objectives._terms import Term, chordal_counterpart, more_cautious
 
+# F below this part of its largest value counts as that: rounding is to decide nothing.
+_SMALLEST = 1e-12
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -58,8 +61,18 @@ class Objective:
     @property
     def rounding(self) -> Tensor:
         """What rounding makes of F at most: it is a difference of sums as large as its bound.  (b,)"""
-        most = self.constant + self.left.most + self.right.most
-        return 8 * torch.finfo(most.dtype).eps * most
+        return 8 * torch.finfo(self.most.dtype).eps * self.most
+
+    @property
+    def most(self) -> Tensor:
+        """A bound of F.  (b,)"""
+        return self.constant + self.left.most + self.right.most
+
+    def strictness(self, value: Tensor) -> Tensor:
+        """√(largest F / F) >= 1. Near a minimum F exceeds it by a multiple of the squared gradient: a test of the
+        gradient times this is one of F - min F relative to F, be F ever so small.  (b,)"""
+        least = torch.maximum(value, _SMALLEST * self.most)
+        return torch.where(self.most > 0, self.most / torch.where(least > 0, least, 1.0), 1.0).clamp_min(1).sqrt()
 
     def evaluate(self, left: Tensor, right: Tensor) -> Evaluation:
         """F, ∂F/∂U and ∂F/∂V at U = left (b, p, r), V = right (b, q, r)."""
@@ -81,7 +94,13 @@ class Objective:
         """F to second order at U and V, the first r columns of orthogonal left (b, p, p) and right (b, q, q)."""
         seen = left.mT[:, None] @ (self.targets @ right[:, None])  # XᵀT_jY (b, J, p, q)
         sides = self.left.expand(left, self.rank), self.right.expand(right, self.rank)
-        return expand(*sides, seen, self.rank, self.constant)
+        return expand(*sides, seen, self.rank, self.constant, self.strictness)
+
+    @property
+    def energies(self) -> tuple[Tensor, Tensor]:
+        """Σ_j T_jT_jᵀ (b, p, p) and Σ_j T_jᵀT_j (b, q, q)."""
+        wide, tall = self.targets.transpose(1, 2).flatten(2), self.targets.flatten(1, 2)
+        return wide @ wide.mT, tall.mT @ tall
 
     def seen_from_left(self, right: Tensor) -> Tensor:
         """[T_1V .. T_JV] side by side: Σ_j T_jVVᵀT_jᵀ is its Gram matrix.  (b, p, J r)"""

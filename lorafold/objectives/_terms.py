@@ -5,6 +5,7 @@ b = modules, N = adapters, d = p or q (dimension of a side), K = directions per 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -37,6 +38,9 @@ class Term(Protocol):
     def is_curved(self) -> bool:
         """Whether `expand` exists."""
 
+    def forms(self) -> Sequence[Tensor]:
+        """share_i X_iX_iᵀ / r of every adapter (b, d, d); none where they are summed up already."""
+
     def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Value (b,) and Euclidean gradient (b, d, r) at X = frame."""
 
@@ -62,6 +66,9 @@ class QuadraticTerm:
     @property
     def is_curved(self) -> bool:
         return True
+
+    def forms(self) -> Sequence[Tensor]:
+        return ()
 
     def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         seen = self.form @ frame
@@ -101,6 +108,10 @@ class SpectralTerm:
     @property
     def is_curved(self) -> bool:
         return self.distance.expand is not None
+
+    def forms(self) -> Sequence[Tensor]:
+        wide = self.frames * (self.shares / self.rank).sqrt()[..., None, None]
+        return [frames @ frames.mT for frames in wide.unbind(1)]
 
     def evaluate(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         value, slope = self.distance.evaluate(self.frames.mT @ frame[:, None], self.dims)

@@ -1,36 +1,209 @@
-"""From exact eigenspaces to a point whose certificate holds, by the method that the distance allows.
+"""From several starts to the best point whose certificate holds, by the method that the distance allows.
 
-b = modules.
+b = modules, S = starts.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 
-from lorafold.common.batched import scatter_rows, select_rows
+from lorafold.common.batched import map_tensors, scatter_rows, select_rows
 from lorafold.objectives import Objective
-from lorafold.solvers._bases import Bases
+from lorafold.solvers._bases import Bases, completed
+from lorafold.solvers._curvature import curvature, lowest_along
 from lorafold.solvers._newton import descend
-from lorafold.solvers._solution import Point, point
-from lorafold.solvers._start import start
-from lorafold.solvers.alternating import sweeps
+from lorafold.solvers._solution import Method, Point, Solution, point
+from lorafold.solvers._starts import forms, starts
+from lorafold.solvers._sweeps import sweeps
+
+# A module that converges from its first start in so many Newton steps has hardly a better minimum elsewhere.
+_EASY = 5
+# Steps after which other starts that are near one that is known are left, and how near: Σ sin²θ of either side.
+_EARLY, _NEAR = {Method.NEWTON: 2, Method.SWEEPS: 10}, 0.1
+# A later start has to be better by this part of F: so that rounding decides nothing.
+_BETTER = 1e-9
+# Eigenvalues of the Hessian are negative, relative to the largest, below this, and zero within it. A direction counts
+# where it moves so much.
+_ZERO, _MOVES = 1e-5, 1e-4
+# How far to go along a direction of negative curvature, radians, and how often.
+_LENGTHS, _ESCAPES = (1.0, 0.3, 0.1, 0.03, 0.01), 3
 
 
-def begin(objective: Objective, tol: float, max_steps: int) -> tuple[Point, Point, Tensor]:
-    """The start, the point that `settle` finds from it, and the number of steps (b,)."""
-    first, bases = start(objective, tol)
-    last, steps = first, torch.zeros_like(first.value, dtype=torch.int64)
-    rows = (first.gradient_norm > tol).nonzero().squeeze(-1)
-    if max_steps and len(rows):
-        polished, count = polish(select_rows(objective, rows), select_rows(bases, rows), tol, max_steps)
-        last, steps = scatter_rows(last, rows, polished), steps.index_copy(0, rows, count)
-    return first, last, steps
+@dataclass(frozen=True)
+class Progress:
+    """Where every module is, and how it came there."""
+
+    at: Point
+    value_start: Tensor  # F at the first start (b,)
+    steps: Tensor  # (b,)
+    method: Tensor  # a `Method` (b,)
+    bound: Tensor  # of F from below; NaN where there is none (b,)
+    curvature: Tensor  # NaN where it is not known (b,)
+    determined: Tensor  # no direction along which F does not change (b,)
 
 
-def polish(objective: Objective, bases: Bases, tol: float, max_steps: int) -> tuple[Point, Tensor]:
-    """Newton steps, or sweeps where the distance has no Hessian; the last points and their number of steps (b,)."""
-    if objective.is_curved:
-        return descend(objective, bases, tol, max_steps)
-    rank = objective.rank
-    return sweeps(objective, point(objective, bases.left[..., :rank], bases.right[..., :rank]), tol, max_steps)
+@dataclass(frozen=True)
+class Descent:
+    """How to go down from a point: by Newton steps, or by sweeps, which need no Hessian."""
+
+    method: Method
+    tol: float  # bound on the relative Riemannian gradient norm
+    max_steps: int  # give up on a module after so many
+
+    def __call__(self, objective: Objective, bases: Bases, max_steps: int | None = None) -> tuple[Point, Tensor]:
+        """The last point of every module and its number of steps (b,)."""
+        most = self.max_steps if max_steps is None else max_steps
+        if not most:
+            return _at(objective, bases), torch.zeros_like(objective.constant, dtype=torch.int64)
+        if self.method == Method.NEWTON:
+            return descend(objective, bases, self.tol, most)
+        return sweeps(objective, _at(objective, bases), self.tol, most)
+
+
+def descent(objective: Objective, tol: float, max_steps: int) -> Descent:
+    """Newton steps, or sweeps where the distance has no Hessian."""
+    return Descent(Method.NEWTON if objective.is_curved else Method.SWEEPS, tol, max_steps)
+
+
+def begin(objective: Objective, descent: Descent, count: int | None) -> Progress:
+    """The best that is found from so many starts (None: enough, and one for a module that converges at once from it).
+
+    A module for which the relaxed point is the solution, as where either term stands alone, has no other start.
+    """
+    at = forms(objective)
+    first = _at(objective, at.relaxed)
+    none = torch.zeros_like(first.value, dtype=torch.int64)
+    unknown = torch.full_like(first.value, torch.nan)
+    here = Progress(first, first.value, none, none + Method.CLOSED_FORM, at.bound, unknown, none == 0)
+    rows = (first.gradient_norm > descent.tol).nonzero().squeeze(-1)
+    if not len(rows):
+        return here
+    part = select_rows(objective, rows)
+    several = starts(select_rows(at, rows), part, count)
+    best, steps = descent(part, next(several))
+    hard = (steps > (_EASY if count is None else 0)).nonzero().squeeze(-1)
+    others = [select_rows(bases, hard) for bases in several] if descent.max_steps and len(hard) else []
+    if others:
+        found, more = _best_of(select_rows(part, hard), select_rows(best, hard), others, descent)
+        best, steps = (
+            scatter_rows(best, hard, found),
+            steps.index_copy(0, hard, torch.where(more > 0, more, steps[hard])),
+        )
+    how = torch.where(steps > 0, int(descent.method), int(Method.CLOSED_FORM))
+    return replace(
+        here,
+        at=scatter_rows(first, rows, best),
+        steps=none.index_copy(0, rows, steps),
+        method=here.method.index_copy(0, rows, how),
+    )
+
+
+def _best_of(objective: Objective, known: Point, others: list[Bases], descent: Descent) -> tuple[Point, Tensor]:
+    """The lowest of a point that is known and those from other starts; the steps to it, 0 to the known one (b,)."""
+    count, b = len(others), len(objective.constant)
+    rows = torch.arange(b, device=objective.constant.device)
+    everything = select_rows(objective, rows.repeat(count))
+    early = min(_EARLY[descent.method], descent.max_steps)
+    last, steps = descent(everything, map_tensors(others[0], lambda *sides: torch.cat(sides), *others[1:]), early)
+    keep = _distinct([known, *(select_rows(last, start * b + rows) for start in range(count))]).nonzero().squeeze(-1)
+    if early < descent.max_steps and len(keep):
+        rest = _completed(select_rows(last, keep))
+        further, more = descent(select_rows(everything, keep), rest, descent.max_steps - early)
+        last, steps = scatter_rows(last, keep, further), steps.index_add(0, keep, more)
+    everywhere = map_tensors(known, lambda *points: torch.cat(points), last)
+    chosen = _lowest(everywhere.value.view(count + 1, b), objective.rounding) * b + rows
+    return select_rows(everywhere, chosen), torch.cat([torch.zeros_like(rows), steps])[chosen]
+
+
+def _distinct(points: list[Point]) -> Tensor:
+    """Which points of all but the first are far from all earlier ones that are.  (S b,)"""
+    far = [torch.ones_like(points[0].value, dtype=torch.bool)]
+    for new in points[1:]:
+        near = [
+            (_apart(new.left, old.left) <= _NEAR) & (_apart(new.right, old.right) <= _NEAR) & own
+            for old, own in zip(points, far, strict=False)
+        ]
+        far.append(~torch.stack(near).any(0))
+    return torch.cat(far[1:])
+
+
+def _apart(one: Tensor, other: Tensor) -> Tensor:
+    """Σ sin²θ.  (b,)"""
+    return one.shape[-1] - (one.mT @ other).square().sum((1, 2))
+
+
+def _lowest(values: Tensor, rounding: Tensor) -> Tensor:
+    """The first start of (S, b) that is as good as any.  (b,)"""
+    least = values.amin(0)
+    return (values <= least + rounding + _BETTER * least.abs()).to(torch.uint8).argmax(0)
+
+
+def settled(objective: Objective, here: Progress, descent: Descent) -> Progress:
+    """No saddle: where F bends down at a stationary point, further along that direction and on from there."""
+    for _ in range(_ESCAPES + 1):
+        rows = ((here.at.gradient_norm <= descent.tol) & here.curvature.isnan()).nonzero().squeeze(-1)
+        if not len(rows):
+            break
+        here, saddles, beside = off_saddles(objective, here, rows)
+        if len(saddles):
+            last, more = descent(select_rows(objective, saddles), _completed(beside))
+            here = moved(here, saddles, last, more, descent.method)
+    return here
+
+
+def off_saddles(objective: Objective, here: Progress, rows: Tensor) -> tuple[Progress, Tensor, Point]:
+    """With the curvature at `rows`; which of them are saddles, and lower points beside those."""
+    part, at = select_rows(objective, rows), select_rows(here.at, rows)
+    bend = curvature(part, at)
+    here = replace(
+        here,
+        curvature=here.curvature.index_copy(0, rows, bend.least),
+        determined=here.determined.index_copy(0, rows, (bend.least > _ZERO) | (bend.moves <= _MOVES)),
+    )
+    down = (bend.least < -_ZERO).nonzero().squeeze(-1)
+    if not len(down):
+        return here, down, select_rows(at, down)
+    own = select_rows(part, down)
+    beside = point(own, *lowest_along(own, select_rows(bend, down), _LENGTHS))
+    lower = beside.value < at.value[down] - own.rounding
+    return here, rows[down[lower]], select_rows(beside, lower)
+
+
+def moved(here: Progress, rows: Tensor, to: Point, steps: Tensor, method: Method) -> Progress:
+    """With other points at `rows`, of which nothing is known yet to second order."""
+    return replace(
+        here,
+        at=scatter_rows(here.at, rows, to),
+        steps=here.steps.index_add(0, rows, steps),
+        method=here.method.index_fill(0, rows, int(method)),
+        curvature=here.curvature.index_fill(0, rows, torch.nan),
+    )
+
+
+def solution(here: Progress, tol: float) -> Solution:
+    """A point with its history; it converged where its certificate holds and the Hessian shows no saddle."""
+    at = here.at
+    return Solution(
+        left=at.left,
+        right=at.right,
+        value=at.value,
+        value_start=here.value_start,
+        gradient_norm=at.gradient_norm,
+        iterations=here.steps,
+        converged=(at.gradient_norm <= tol) & (here.curvature >= -_ZERO),
+        bound=here.bound,
+        curvature=here.curvature,
+        determined=here.determined,
+        method=here.method,
+    )
+
+
+def _completed(at: Point) -> Bases:
+    return Bases(completed(at.left), completed(at.right))
+
+
+def _at(objective: Objective, bases: Bases) -> Point:
+    return point(objective, bases.left[..., : objective.rank], bases.right[..., : objective.rank])

@@ -6,12 +6,22 @@ b = modules, p / q = left / right dimension, r = rank.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import torch
 from torch import Tensor
 
 from lorafold.common.text import brief
 from lorafold.objectives import Evaluation, Objective
+
+
+class Method(IntEnum):
+    """What made the last move to a solution."""
+
+    CLOSED_FORM = 0
+    NEWTON = 1
+    SWEEPS = 2
+    RIEMANNIAN_ADAM = 3
 
 
 @dataclass(frozen=True)
@@ -21,7 +31,7 @@ class Point:
     left: Tensor  # U (b, p, r)
     right: Tensor  # V (b, q, r)
     value: Tensor  # F (b,)
-    gradient_norm: Tensor  # ‖grad F‖ / ‖∇F‖, in [0, 1] (b,)
+    gradient_norm: Tensor  # see `relative_gradient_norm` (b,)
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,11 @@ class Solution:
     value_start: Tensor  # F at the solver's start (b,)
     gradient_norm: Tensor  # relative (b,)
     iterations: Tensor  # (b,)
-    converged: Tensor  # gradient_norm <= tol (b,)
+    converged: Tensor  # gradient_norm <= tol, and no saddle (b,)
+    bound: Tensor | None = None  # min F is no less; NaN where there is no bound (b,)
+    curvature: Tensor | None = None  # the smallest relative eigenvalue of the Hessian that was found (b,)
+    determined: Tensor | None = None  # no other subspaces nearby are as good (b,)
+    method: Tensor | None = None  # a `Method` (b,)
 
     __repr__ = brief
 
@@ -42,24 +56,19 @@ class Solution:
 def point(objective: Objective, left: Tensor, right: Tensor) -> Point:
     """Evaluate F and its certificate at U = left, V = right."""
     evaluation = objective.evaluate(left, right)
-    return Point(left, right, evaluation.value, relative_gradient_norm(left, right, evaluation))
+    return Point(left, right, evaluation.value, relative_gradient_norm(objective, left, right, evaluation))
 
 
-def solution(at: Point, value_start: Tensor, iterations: Tensor, tol: float) -> Solution:
-    """A point with its history; it converged where its certificate holds."""
-    return Solution(at.left, at.right, at.value, value_start, at.gradient_norm, iterations, at.gradient_norm <= tol)
+def relative_gradient_norm(objective: Objective, left: Tensor, right: Tensor, evaluation: Evaluation) -> Tensor:
+    """‖((I-UUᵀ) ∂F/∂U, (I-VVᵀ) ∂F/∂V)‖ / ‖(∂F/∂U, ∂F/∂V)‖, times `objective.strictness`; 0 if F is flat.
 
-
-def relative_gradient_norm(left: Tensor, right: Tensor, evaluation: Evaluation) -> Tensor:
-    """‖((I-UUᵀ) ∂F/∂U, (I-VVᵀ) ∂F/∂V)‖ / ‖(∂F/∂U, ∂F/∂V)‖: the sine of the angle to stationarity; 0 if F is flat.
-
-    It does not change with the scale of F. For the quadratic distances it is the relative residual of the
-    eigenvalue problem K(V)U = UΛ.  (b,)
+    The ratio is the sine of the angle to stationarity. It does not change with the scale of F. For the quadratic
+    distances it is the relative residual of the eigenvalue problem K(V)U = UΛ.  (b,)
     """
     whole = evaluation.left.square().sum((1, 2)) + evaluation.right.square().sum((1, 2))
     tangent = _horizontal(left, evaluation.left).square().sum((1, 2))
     tangent = tangent + _horizontal(right, evaluation.right).square().sum((1, 2))
-    return torch.where(whole > 0, tangent / whole, 0.0).sqrt()
+    return torch.where(whole > 0, tangent / whole, 0.0).sqrt() * objective.strictness(evaluation.value)
 
 
 def _horizontal(frame: Tensor, gradient: Tensor) -> Tensor:

@@ -8,18 +8,19 @@ from __future__ import annotations
 from lorafold.common.errors import LorafoldError
 from lorafold.objectives import Objective
 from lorafold.solvers._registry import solver
-from lorafold.solvers._settle import begin
-from lorafold.solvers._solution import Solution, solution
+from lorafold.solvers._settle import begin, descent, settled, solution
+from lorafold.solvers._solution import Solution
 
 
 @solver("trust_region")
-def trust_region(objective: Objective, *, tol: float, max_steps: int) -> Solution:
-    """Exact eigenspaces, then Newton steps (see `_descend.py`) until every module's certificate holds.
+def trust_region(objective: Objective, *, tol: float, max_steps: int, starts: int | None = None) -> Solution:
+    """Exact eigenspaces, then Newton steps (see `_newton.py`) until every module's certificate holds.
 
     Args:
         objective: of a distance that is a sum over the principal angles.
         tol: bound on the relative Riemannian gradient norm.
         max_steps: give up on a module after so many; it is then reported as not converged.
+        starts: how many (see `_starts.py`); None: enough.
 
     Raises:
         LorafoldError: a distance without a Hessian.
@@ -29,5 +30,5 @@ def trust_region(objective: Objective, *, tol: float, max_steps: int) -> Solutio
             "solver=trust_region needs a Hessian, and this objective's distance is no sum over the principal angles",
             remedy="Choose solver=riemannian_adam or solver=alternating.",
         )
-    first, last, steps = begin(objective, tol, max_steps)
-    return solution(last, first.value, steps, tol)
+    newton = descent(objective, tol, max_steps)
+    return solution(settled(objective, begin(objective, newton, starts), newton), tol)

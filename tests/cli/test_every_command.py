@@ -52,7 +52,7 @@ def folder(tmp_path_factory, warm) -> Path:
     return place
 
 
-SHORT = ("solver.start_steps=2", "solver.max_steps=9")
+SHORT = ("solver.starts=1", "solver.max_steps=9")
 GOOD = [
     *([], ["--help"], ["--version"]),
     *([name, "--help"] for name in COMMANDS),

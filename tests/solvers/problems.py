@@ -32,8 +32,8 @@ def alternating(F: Objective, *, tol: float = 1e-8, max_sweeps: int = 500) -> So
 
 
 def adam(F: Objective, **options: Any) -> Solution:
-    """Adam alone unless start_steps says otherwise."""
-    defaults = {"manifold": "grassmann", "tol": 1e-6, "max_steps": 2000, "learning_rate": 0.02, "start_steps": 0}
+    """Adam alone unless `start` says otherwise."""
+    defaults = {"manifold": "grassmann", "tol": 1e-6, "max_steps": 2000, "learning_rate": 10.0, "start": "closed_form"}
     return SOLVERS["riemannian_adam"](F, **{**defaults, **options})
 
 

@@ -16,8 +16,8 @@ from lorafold.solvers._bases import Bases
 from lorafold.solvers._conjugate_gradients import Step
 from lorafold.solvers._newton import _judged, _State, descend
 from lorafold.solvers._solution import point
+from lorafold.solvers._sweeps import sweeps
 from lorafold.solvers._walk import walk
-from lorafold.solvers.alternating import sweeps
 from tests.builders import Source, full_problem
 from tests.builders import one_thread as one_thread
 from tests.solvers.problems import adam, objective
@@ -121,21 +121,25 @@ def test_a_cycle_that_ends_higher_is_undone_and_repeated_at_half_the_rate(monkey
 
     monkeypatch.setattr(_riemannian_adam, "walk", astray)
     found = adam(F, learning_rate=0.8, max_steps=500, tol=1e-8)
-    assert rates == [([0.8] * 3, 200), ([0.4] * 3, 200), ([0.2] * 3, 100)]
-    assert torch.equal(found.value, found.value_start) and found.iterations.tolist() == [500, 500, 0, 500]
+    norms = found.gradient_norm[[0, 1, 3]]  # that of the start
+    assert [steps for _, steps in rates] == [200, 200, 100]
+    for (rate, _), factor in zip(rates, (0.8, 0.4, 0.2), strict=True):
+        torch.testing.assert_close(torch.tensor(rate).double(), factor * norms)
+    assert torch.equal(found.value, adam(F, max_steps=0).value) and found.iterations.tolist() == [500, 500, 0, 500]
 
 
-def test_a_cycle_that_ends_lower_keeps_its_rate(monkeypatch):
+def test_after_a_cycle_that_ends_lower_the_rate_follows_the_gradient(monkeypatch):
     F, rates = objective(problem(), 3), []
     whole = _riemannian_adam.walk
 
     def recorded(part, known, rate, manifold, steps):
-        rates.append(rate.max())
+        rates.append(rate / known.gradient_norm)
         return whole(part, known, rate, manifold, 20)
 
     monkeypatch.setattr(_riemannian_adam, "walk", recorded)
     found = adam(F, learning_rate=0.01, max_steps=600, tol=1e-8)
-    assert rates == [0.01] * 3 and bool((found.value < found.value_start)[[0, 1, 3]].all())
+    torch.testing.assert_close(torch.stack(rates), torch.full((3, 3), 0.01).double())
+    assert bool((found.value < found.value_start)[[0, 1, 3]].all())
 
 
 @pytest.mark.parametrize(

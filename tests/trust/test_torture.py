@@ -126,7 +126,7 @@ def test_a_solver_that_is_stopped_early_says_so(objective: str, solver: str) -> 
     """A certificate that cannot fail certifies nothing."""
     limits = {
         "alternating": {"max_sweeps": 1},
-        "riemannian_adam": {"start_steps": 0, "max_steps": 1},
+        "riemannian_adam": {"start": "closed_form", "max_steps": 1},
         "trust_region": {"max_steps": 0},
     }
     adapters = [random_adapter("kohya", {"a": (M, N), "b": (N, M)}, 6, seed=seed) for seed in (1, 2, 3)]

@@ -32,7 +32,8 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
         console.print(_calibrated(calibrated, len(metrics["modules"])), soft_wrap=True)
     if chosen := _chosen_scale(metrics):
         console.print(chosen, soft_wrap=True)
-    if warning := not_converged(metrics):
+    console.print(found(metrics["summary"]), soft_wrap=True)
+    for warning in filter(None, (not_converged(metrics), undetermined(metrics))):
         console.print(warning, style="yellow", markup=False)
     if page := metrics.get("page"):
         say(console, f"overlap before and after: {relative_to_cwd(page)}")
@@ -45,6 +46,29 @@ def one_line(metrics: Metrics) -> str:
     before, after, kept, error, converged = (" ".join(cell.split()) for cell in total(summary))
     phis = f"phi {before} before, {after} after"
     return ", ".join((phis, f"kept {kept}", f"error {error}", f"{converged} converged", _seconds(summary)))
+
+
+def found(summary: Metrics) -> str:
+    """What found the subspaces, of how many modules, and how far they are from the global minimum at most."""
+    words = [
+        f"found by: {', '.join(f'{method} {count}' for method, count in summary['found_by'].items()) or 'unknown'}"
+    ]
+    if gap := summary["gap"]:
+        words.append(f"within {_percent(gap['largest'])} of the global minimum (median {_percent(gap['median'])})")
+    return "; ".join(words)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+def undetermined(metrics: Metrics) -> str:
+    """Where other subspaces are as good, so that rounding decides; empty where none are."""
+    tied = [module["name"] for module in metrics["modules"] if not module["determined"]]
+    if not tied:
+        return ""
+    listing = ", ".join(tied[:3]) + (", ..." if len(tied) > 3 else "")
+    return f"not determined: {len(tied)} of {len(metrics['modules'])} modules ({listing}): other subspaces are as good"
 
 
 def not_converged(metrics: Metrics) -> str:

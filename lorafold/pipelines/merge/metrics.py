@@ -6,8 +6,10 @@ b = modules, N = adapters.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -19,7 +21,16 @@ from lorafold.common.text import brief
 from lorafold.core_space import Layer
 from lorafold.pipelines._metrics import Json, input_entry
 from lorafold.pipelines.merge.measures import Measures
-from lorafold.solvers import Solution
+from lorafold.solvers import Method, Solution
+
+METHODS = {
+    Method.CLOSED_FORM: "closed form",
+    Method.NEWTON: "Newton",
+    Method.SWEEPS: "sweeps",
+    Method.RIEMANNIAN_ADAM: "RiemannianAdam",
+}
+# Of F, whose terms are about 1.
+_ROUNDING, _TINY = 1e-13, 1e-300
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,7 @@ def _modules(batch: MergedBatch) -> list[Json]:
         "gradient_norm": solution.gradient_norm,
         "iterations": solution.iterations,
         "converged": solution.converged,
+        **_certificate(solution),
         "orthonormality": batch.orthonormality,
         "retained": measures.retained,
         "reconstruction_error": measures.reconstruction_error,
@@ -96,10 +108,29 @@ def _modules(batch: MergedBatch) -> list[Json]:
     ]
 
 
+def _certificate(solution: Solution) -> dict[str, Any]:
+    """How near the global minimum is, whether it is one to second order, and what found it; null where not said."""
+    value, unknown = solution.value, torch.full_like(solution.value, torch.nan)
+    bound = unknown if solution.bound is None else solution.bound
+    excess = (value - bound).clamp_min(0)
+    # what rounding leaves of F is no gap
+    gap = torch.where(
+        excess > _ROUNDING * solution.value_start.clamp_min(1), excess / value.clamp_min(_TINY), 0 * excess
+    )
+    return {
+        "gap": gap,
+        "curvature": unknown if solution.curvature is None else solution.curvature,
+        "determined": value.new_ones(len(value)).bool() if solution.determined is None else solution.determined,
+        "method": torch.full_like(value, -1) if solution.method is None else solution.method,
+    }
+
+
 def _module(layer: Layer, rank: int, values: Json) -> Json:
     sides = {side: {"phi": values.pop(side)} for side in ("left", "right")}
     before = {side: values.pop(f"inputs_{side}") for side in ("left", "right")}
     name_and_shape = {"name": layer.name, "shape": list(layer.shape), "ranks": list(layer.ranks), "rank": rank}
+    method = int(values.pop("method"))
+    values["found_by"] = METHODS[Method(method)] if method >= 0 else None
     return {**name_and_shape, **values, **sides, "phi_inputs": before}
 
 
@@ -112,6 +143,9 @@ def _summary(modules: Sequence[Json], count: int, seconds: Mapping[str, float]) 
     return {
         "modules": len(modules),
         "converged": sum(module["converged"] for module in modules),
+        "found_by": dict(Counter(module["found_by"] for module in modules if module["found_by"])),
+        "gap": _spread([module["gap"] for module in modules if module["gap"] is not None]),
+        "undetermined": sum(not module["determined"] for module in modules),
         "objective": mean("objective"),
         "objective_start": mean("objective_start"),
         "phi": {side: [mean(side, "phi", i) for i in range(count)] for side in sides},
@@ -121,6 +155,10 @@ def _summary(modules: Sequence[Json], count: int, seconds: Mapping[str, float]) 
         "seconds": dict(seconds),
         **peak_memory(),
     }
+
+
+def _spread(values: Sequence[float]) -> Json | None:
+    return {"median": median(values), "largest": max(values)} if values else None
 
 
 def _at(entry: Any, path: Sequence[str | int]) -> Any:

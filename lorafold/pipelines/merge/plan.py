@@ -24,7 +24,7 @@ from lorafold.pipelines.merge.calibration import check_calibration
 from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.pipelines.merge.weights import Weights, is_finite, read_weights
 from lorafold.scales import SCALES, Scale
-from lorafold.solvers import SOLVERS
+from lorafold.solvers import SOLVERS, STARTS
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -209,6 +209,10 @@ def _solver(settings: MergeSettings) -> Callable[..., Any]:
     for option, value in solve.keywords.items():
         if isinstance(value, float | int) and not (math.isfinite(value) and value >= 0):
             raise LorafoldError(f"solver.{option}={value!r}, expected a finite number >= 0", remedy="See conf/solver.")
+    if "start" in solve.keywords:
+        _known("solver.start", solve.keywords["start"], STARTS)
+    if solve.keywords.get("starts") == 0:
+        raise LorafoldError("solver.starts=0, expected a whole number >= 1, or null", remedy="null: enough.")
     name = resolved("manifold", settings.manifold)["name"]
     return partial(solve, manifold=name) if "manifold" in signature(solve).parameters else solve
 

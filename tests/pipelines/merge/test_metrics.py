@@ -24,10 +24,32 @@ SHAPES = {"a": (20, 15), "b": (9, 30)}
 WEIGHTS = [0.7, -0.2]
 MODULE_KEYS = {
     *("name", "shape", "ranks", "rank", "objective", "objective_start", "gradient_norm", "iterations", "converged"),
-    *("orthonormality", "retained", "reconstruction_error", "left", "right", "phi_inputs"),
+    *(
+        "gap",
+        "curvature",
+        "determined",
+        "found_by",
+        "orthonormality",
+        "retained",
+        "reconstruction_error",
+        "left",
+        "right",
+        "phi_inputs",
+    ),
 }
 SUMMARY_KEYS = {
-    *("modules", "converged", "objective", "objective_start", "phi", "phi_inputs", "retained"),
+    *(
+        "modules",
+        "converged",
+        "found_by",
+        "gap",
+        "undetermined",
+        "objective",
+        "objective_start",
+        "phi",
+        "phi_inputs",
+        "retained",
+    ),
     *("reconstruction_error", "seconds", "peak_rss_mb", "scale"),
 }
 

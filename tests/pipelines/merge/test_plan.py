@@ -141,7 +141,7 @@ def test_values_that_are_fine(change, field, value):
 def test_a_solver_gets_its_options_and_only_those(solver, manifold):
     bound = make_plan(MergeSettings(solver=solver, manifold=manifold), 2).solve.keywords
     if solver == "alternating":
-        assert set(bound) == {"tol", "max_sweeps"}
+        assert set(bound) == {"tol", "max_sweeps", "starts"}
     else:
         assert bound["manifold"] == manifold and bound["tol"] == 1e-3
-        assert set(bound) == {"manifold", "tol", "max_steps", "learning_rate", "start_steps"}
+        assert set(bound) == {"manifold", "tol", "max_steps", "learning_rate", "start", "starts"}
