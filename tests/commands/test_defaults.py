@@ -67,7 +67,7 @@ DEFAULTS = {
     "align": {**PAIRS, **PLACE, "mode": "gauge", "group": "orthogonal"},
     "inspect": {**RUN, "input_rank": 128, "csv": False},
     "resize": {**BASE, **OUTPUT, **RUN, **PLACE, **dict.fromkeys(("rank", "energy", "ratio", "parameters"))},
-    "convert": {**BASE, **OUTPUT, **RUN, "format": None, "target": None},
+    "convert": {**BASE, **OUTPUT, **RUN, "format": None, "target": None, "model": None},
     "reproduce": {"run": None, "tolerance": 1e-3, "threads": None},
     "report": {"runs": "outputs", "chosen": None},
 }

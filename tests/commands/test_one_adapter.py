@@ -199,7 +199,7 @@ REWRITING = ("adapters", "base", "input_rank", "output", "overwrite", "threads")
     [
         ("inspect", {"adapters", "csv", "input_rank", "threads"}),
         ("resize", {"energy", "ratio", "parameters", "rank", *REWRITING}),
-        ("convert", {"format", "target", *REWRITING}),
+        ("convert", {"format", "target", "model", *REWRITING}),
     ],
 )
 def test_the_settings(name, settings):
