@@ -26,7 +26,7 @@ FORMATS = ("mlx", "gguf", "torchtune")
 _TOOLS = {"gguf": LLAMA_CPP, "torchtune": TORCHTUNE}
 _BASE = "Name the folder of the base model, which needs nothing but its config.json: base=FOLDER."
 # Names that MLX has in common with transformers.
-_SHARED = re.compile(r"(?:language_model\.)?(?:model\.|lm_head$)(?!.*#)")
+_SHARED = re.compile(r"(?:language_model\.)?(?:model\.(?:layers\.\d+\.|embed_tokens$)|lm_head$)(?!.*#)")
 
 
 def in_transformers(name: str, format: str) -> str:

@@ -82,6 +82,12 @@ def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
         raise LorafoldError(
             "GGUF files are written by the package gguf, which is missing", remedy="pip install 'lorafold[gguf]'."
         ) from None
+    if ARCHITECTURE not in adapter.config:
+        raise LorafoldError(
+            "missing, and llama.cpp needs it",
+            key=ARCHITECTURE,
+            remedy="Convert the adapter with target=gguf base=FOLDER.",
+        )
     writer = GGUFWriter(path, str(adapter.config[ARCHITECTURE]))
     for key, value in {**adapter.metadata, **_TYPES}.items():
         writer.add_string(key, value)

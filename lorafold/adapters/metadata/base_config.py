@@ -60,6 +60,10 @@ def read_base_config(base: str | Path) -> BaseConfig:
     heads = _number(path, values, "num_attention_heads")
     pairs = heads, _number(path, values, "num_key_value_heads", heads)
     head_dim = _number(path, values, "head_dim", width // heads)
+    if head_dim % 2:
+        raise LorafoldError(
+            f"{head_dim}, expected an even number", path=path, key="head_dim", remedy="Download it again."
+        )
     return BaseConfig(
         path, str(kind), MODELS[str(kind)], width, pairs, head_dim, bool(values.get("tie_word_embeddings"))
     )

@@ -196,6 +196,7 @@ def test_models_of_different_kinds_do_not_merge(tmp_path: Path) -> None:
         ({"model_type": "qwen2"}, "'llama', but the base model is qwen2"),
         ({"hidden_size": 24}, "18 x 12, but 18 x 24 by"),
         ({"head_dim": 4}, "18 x 12, but 12 x 12 by"),
+        ({"head_dim": 5}, "head_dim: 5, expected an even number"),
         ({"num_attention_heads": 0}, "num_attention_heads: 0, expected a positive integer"),
     ],
 )
@@ -226,6 +227,11 @@ def test_without_its_package_writing_says_what_to_install(tmp_path: Path, monkey
     with pytest.raises(LorafoldError, match=r"pip install 'lorafold\[gguf\]'"):
         save(adapter, tmp_path / "a.gguf")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_adapter_of_no_architecture_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(LorafoldError, match=r"general\.architecture: missing.*base=FOLDER"):
+        save(Adapter("gguf", {"a": Module("a", normal(3, 1), normal(1, 3), 1.0)}), tmp_path / "a.gguf")
 
 
 @pytest.mark.parametrize("kind", MODELS)

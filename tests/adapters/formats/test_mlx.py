@@ -151,7 +151,8 @@ def test_damaged_tensors_are_refused(tmp_path: Path, tensors: dict[str, Tensor],
     ("name", "parts", "problem"),
     [
         ("transformer_blocks.0.attn.to_q", {}, "MLX has no such layer"),
-        ("model.experts#0", {}, "MLX has no such layer"),
+        ("model.layers.0.experts#0", {}, "MLX has no such layer"),
+        ("model.h.0.attn.c_attn", {}, "MLX has no such layer"),  # which transformers calls otherwise
         (Q, {"bias": normal(6)}, "a LoRA bias"),
         (Q, {"kernel": (1,), "kind": "conv"}, "MLX has no such layer"),
     ],
