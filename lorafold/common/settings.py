@@ -21,7 +21,9 @@ RUNS = "Where it runs"
 
 # Rank to which LoHa, LoKr, DoRA and full differences are cut when they are read.
 INPUT_RANK = 128
-BASE_HELP = "the model that they were trained on, file or folder; needed for DoRA, and for GGUF and torchtune of Llama"
+BASE_HELP = (
+    "the model that they were trained on, file or folder; needed for DoRA, and between GGUF or torchtune and PEFT"
+)
 INPUT_RANK_HELP = "to which LoHa, LoKr, DoRA and full weights are cut when read; LoRA is read as it is"
 DEVICE_HELP = "cpu, cuda, cuda:N; auto: a GPU where there is one"
 DIFFERENT_BASES_HELP = "true: go on with adapters of different architectures"
