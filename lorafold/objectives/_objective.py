@@ -14,7 +14,7 @@ from lorafold.objectives._model import Model, expand
 from lorafold.objectives._terms import Term, chordal_counterpart, more_cautious
 
 # F below this part of its largest value counts as that: rounding is to decide nothing.
-_SMALLEST = 1e-12
+_SMALLEST = 1e-10
 
 
 @dataclass(frozen=True)

@@ -72,4 +72,6 @@ def relative_gradient_norm(objective: Objective, left: Tensor, right: Tensor, ev
 
 
 def _horizontal(frame: Tensor, gradient: Tensor) -> Tensor:
+    if frame.shape[-1] == frame.shape[-2]:
+        return torch.zeros_like(gradient)  # the whole space: not even rounding points out of it
     return gradient - frame @ (frame.mT @ gradient)

@@ -66,7 +66,7 @@ def assert_honest(given: Problem, rank: int, distance: str, tol: float, found: S
         U, V = found.left[row], found.right[row]
         expected = oracles.objective(list(deltas), WEIGHTS, U, V, distance=distance)
         assert float(found.value[row]) == pytest.approx(expected, abs=1e-12)
-        strictness = math.sqrt(1 / max(expected / float(F.most[row]), 1e-12))
+        strictness = math.sqrt(1 / max(expected / float(F.most[row]), 1e-10))
         norm = strictness * dense_gradient_norm(given, row, U, V, distance)
         assert float(found.gradient_norm[row]) == pytest.approx(norm, rel=1e-5, abs=1e-8)
         assert bool(found.converged[row]) == (float(found.gradient_norm[row]) <= tol)
