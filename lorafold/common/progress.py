@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from time import monotonic
 
 
 class Stage(StrEnum):
@@ -28,16 +30,40 @@ class ModelStage(StrEnum):
 Progress = Callable[[str, int, int], None]
 
 
+# Seconds of a run until its first line where there is no bar, and from line to line.
+_QUIET, _EVERY = 10.0, 5.0
+
+
+def progress_lines(write: Callable[[str], object], clock: Callable[[], float] = monotonic) -> Progress:
+    """A callback for pipes and log files: after ten seconds a line now and then, of a short run none."""
+    start = clock()
+    due = start + _QUIET
+
+    def tell(stage: str, count: int, total: int) -> None:
+        nonlocal due
+        if (now := clock()) >= due:
+            due = now + _EVERY
+            write(f"{stage} {count}/{total} after {now - start:.0f} s")
+
+    return tell
+
+
 @contextmanager
 def progress_bar(wanted: bool = True) -> Iterator[Progress | None]:
-    """A callback that draws a bar and leaves nothing behind, or None where no one watches: in pipes and log files."""
+    """A callback that draws a bar and leaves nothing behind; in pipes and log files `progress_lines`.
+
+    None unless it is wanted.
+    """
+    if not wanted:
+        yield None
+        return
     from rich.console import Console  # here, for it draws random numbers
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    if not (wanted and (console.is_terminal or console.is_jupyter)):
-        yield None
+    if not (console.is_terminal or console.is_jupyter):
+        yield progress_lines(lambda line: print(line, file=sys.stderr, flush=True))
         return
     columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, console=console, transient=True) as bar:

@@ -1,4 +1,4 @@
-"""The progress bar: there for people, absent for pipes."""
+"""The progress bar: there for people; for pipes, a line now and then of what takes long."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import rich.console
 import rich.progress
 
 import lorafold
-from lorafold.common.progress import Stage, progress_bar
+from lorafold.common import progress
+from lorafold.common.progress import Stage, progress_bar, progress_lines
 from lorafold.console.lines import StderrHandler
 from tests.builders import DEMO, random_adapter
 from tests.builders import one_thread as one_thread
@@ -19,10 +20,24 @@ from tests.screens import screen
 STAGES = (Stage.MERGE, Stage.LIFT)  # of a merge in which no adapter vanishes
 
 
-def test_no_bar_where_no_one_watches(capsys):
+def test_no_bar_where_no_one_watches(capsys, monkeypatch):
     with progress_bar() as report:
-        assert report is None
+        report(Stage.MERGE, 1, 2)
     assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(progress, "_QUIET", 0.0)
+    with progress_bar() as report:
+        report(Stage.MERGE, 1, 2)
+    assert capsys.readouterr() == ("", "merging 1/2 after 0 s\n")
+    with progress_bar(wanted=False) as report:
+        assert report is None
+
+
+def test_a_long_run_tells_a_line_now_and_then_and_a_short_one_none():
+    times, lines = iter([100.0, 101.0, 109.9, 110.0, 114.9, 115.0, 300.0]), []
+    tell = progress_lines(lines.append, lambda: next(times))
+    for count in range(6):
+        tell(Stage.MERGE, count, 560)
+    assert lines == ["merging 2/560 after 10 s", "merging 4/560 after 15 s", "merging 5/560 after 200 s"]
 
 
 @pytest.fixture
