@@ -11,7 +11,7 @@ from lorafold.commands import COMMANDS
 BASE = {"base": None, "input_rank": 128}
 OUTPUT = {"output": None, "overwrite": False}
 RUN = {"adapters": "demo", "threads": None}
-PLACE = {"device": "auto"}
+PLACE = {"device": "cpu"}
 PAIRS = {**BASE, **RUN, "allow_different_bases": False}
 DEFAULTS = {
     "merge": {

@@ -40,7 +40,7 @@ class CompareSettings:
     base: str | None = setting(None, BASE_HELP, GOES_IN)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)
-    device: str = setting("auto", DEVICE_HELP, RUNS)
+    device: str = setting("cpu", DEVICE_HELP, RUNS)
 
 
 class CompareOptions(TypedDict, total=False):

@@ -41,7 +41,7 @@ class ResizeSettings:
     )
     base: str | None = setting(None, BASE_HELP, GOES_IN)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
-    device: str = setting("auto", DEVICE_HELP, RUNS)
+    device: str = setting("cpu", DEVICE_HELP, RUNS)
 
 
 class ResizeOptions(TypedDict, total=False):
