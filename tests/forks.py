@@ -42,7 +42,8 @@ class Forks:
 
     def __init__(self, **environment: str) -> None:
         self._own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-        command = (sys.executable, "-W", "ignore", __file__)
+        # -P: the files beside this one are no modules of the command
+        command = (sys.executable, "-P", "-W", "ignore", __file__)
         environ = {**os.environ, **self._own}
         self._server = subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
