@@ -87,7 +87,11 @@ class MergeSettings:
         1.0, "of the distance to the weighted sum of the updates; 0: the subspaces alone count", SUBSPACES
     )
     manifold: Any = setting("grassmann", "where the subspaces live", SUBSPACES)
-    solver: Any = setting("riemannian_adam", "how the minimum is found; solver.KEY=...", SUBSPACES)
+    solver: Any = setting(
+        "riemannian_adam",
+        "how the minimum is found; solver.start=closed_form: by RiemannianAdam alone, without Newton steps",
+        SUBSPACES,
+    )
     core: Any = setting(
         None,
         "how the updates combine inside the subspaces; left out: their sum, with the strengths chosen (see weights)",
