@@ -104,8 +104,8 @@ STRATEGIES: tuple[Strategy, ...] = (_tilts, _adapters, _random)
 def starts(at: Forms, objective: Objective, count: int | None) -> Iterator[Bases]:
     """The first `count` starts of the strategies in turn.
 
-    None: as many as find the best that is known in 995 of 1000 modules with a quadratic distance, in 95 of 100 with
-    another (tests/benchmarks/starts.py). Sweeps, where there is no Hessian, cost too much for more than one.
+    None: so many that hardly any module of real adapters is left above the best that is known, as docs/minima.md says.
+    Sweeps, where there is no Hessian, cost too much for more than one.
     """
     every = (bases for strategy in STRATEGIES for bases in strategy(at, objective))
     return islice(every, _enough(objective) if count is None else max(1, count))
