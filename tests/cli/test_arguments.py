@@ -6,7 +6,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from lorafold.cli.arguments import plain_folders, quoted
+from lorafold.cli.arguments import plain_folders, quoted, with_plain_words
+from lorafold.commands import COMMANDS
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,20 @@ from lorafold.cli.arguments import plain_folders, quoted
 )
 def test_what_is_plain(arguments, expected):
     assert plain_folders(arguments, "runs") == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "expected"),
+    [
+        ("reproduce", ["a run", "tolerance=0"], ['run="a run"', "tolerance=0"]),
+        ("reproduce", ["tolerance=0", "a"], ["tolerance=0", "a"]),
+        ("reproduce", ["--help"], ["--help"]),
+        ("report", ["a", "b"], ['runs=["a","b"]']),
+        ("merge", ["a", "b"], ["a", "b"]),
+    ],
+)
+def test_the_words_of_every_command(command, arguments, expected):
+    assert with_plain_words(COMMANDS[command], arguments) == expected
 
 
 def test_a_folder_with_a_sign_of_equality_is_a_folder(tmp_path, monkeypatch):
