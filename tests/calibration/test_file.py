@@ -14,7 +14,7 @@ from lorafold.calibration.file import check_statistics, load_statistics, save_st
 from lorafold.common.errors import LorafoldError
 from tests.builders import Source
 from tests.builders import one_thread as one_thread
-from tests.statistics import layer_statistics, random_moment
+from tests.layer_statistics import layer_statistics, random_moment
 
 ENTRY = "lorafold_statistics"
 

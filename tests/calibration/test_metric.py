@@ -13,7 +13,7 @@ from lorafold.calibration import LayerStatistics
 from lorafold.calibration.metric import Metric, moments
 from tests.builders import Source
 from tests.builders import one_thread as one_thread
-from tests.statistics import kept_moment, layer_statistics, random_moment
+from tests.layer_statistics import kept_moment, layer_statistics, random_moment
 
 
 def dense(metric: Metric) -> Tensor:

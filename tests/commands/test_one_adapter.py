@@ -198,7 +198,7 @@ REWRITING = ("adapters", "base", "input_rank", "output", "overwrite", "threads")
     ("name", "settings"),
     [
         ("inspect", {"adapters", "csv", "input_rank", "threads"}),
-        ("resize", {"energy", "ratio", "parameters", "rank", *REWRITING}),
+        ("resize", {"energy", "ratio", "parameters", "rank", "device", *REWRITING}),
         ("convert", {"format", "target", "model", *REWRITING}),
     ],
 )

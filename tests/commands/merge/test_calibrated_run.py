@@ -19,7 +19,7 @@ from lorafold.pipelines.reproduce.pipeline import reproduce as reproduce_library
 from lorafold.runs.run import Run
 from tests.builders import Source, random_adapter
 from tests.builders import one_thread as one_thread
-from tests.statistics import random_moment, statistics
+from tests.layer_statistics import random_moment, statistics
 
 SHAPES = {"lora_unet_down_blocks_0_attentions_0_proj_in": (8, 6), "lora_te_text_model_encoder_layers_0_mlp_fc1": (9, 5)}
 

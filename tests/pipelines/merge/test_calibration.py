@@ -22,8 +22,8 @@ from lorafold.calibration.content_hash import content_hash
 from lorafold.common.errors import LorafoldError
 from tests.builders import Source, changed, random_adapter
 from tests.builders import one_thread as one_thread
+from tests.layer_statistics import energy, kept_moment, layer_statistics, random_moment, statistics
 from tests.oracles import relative, updates
-from tests.statistics import energy, kept_moment, layer_statistics, random_moment, statistics
 
 SHAPES = {"a": (20, 30), "b": (24, 30), "c": (30, 18)}
 Moments = dict[str, Tensor]

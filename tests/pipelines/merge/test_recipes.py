@@ -57,14 +57,25 @@ def ctm(deltas, _):
     """Rescale, HOOI; TIES of the updates as they are, in the basis of the rescaled ones' higher-order SVD; back."""
     sizes = [np.linalg.norm(X) for X in deltas]
     rescaled = [X / s * (0.25 * s + 0.75 * np.mean(sizes)) for X, s in zip(deltas, sizes, strict=True)]
-    U, V = hosvd(rescaled, R)
-    for _ in range(3000):
-        U = top(sum(X @ V @ V.T @ X.T for X in rescaled), R)
-        V = top(sum(X.T @ U @ U.T @ X for X in rescaled), R)
+    source = np.random.default_rng(0)
+    first = [hosvd(rescaled, R)[1], *(np.linalg.qr(source.normal(size=(len(deltas[0].T), R)))[0] for _ in range(8))]
+    U, V = max((hooi(rescaled, V) for V in first), key=lambda pair: kept(rescaled, *pair))
     P, Q = hosvd([U.T @ X @ V for X in rescaled], R)
     U, V = U @ P, V @ Q
     cores = [U.T @ X @ V for X in deltas]
     return 0.75 * U @ entry_oracles.ties(cores, [1 / 3] * 3, None, density=0.25, elect="weighted") @ V.T
+
+
+def hooi(deltas: list[np.ndarray], V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Higher-order orthogonal iteration from V, to the end: it has more than one."""
+    for _ in range(2000):
+        U = top(sum(X @ V @ V.T @ X.T for X in deltas), R)
+        V = top(sum(X.T @ U @ U.T @ X for X in deltas), R)
+    return U, V
+
+
+def kept(deltas: list[np.ndarray], U: np.ndarray, V: np.ndarray) -> float:
+    return sum(np.linalg.norm(U.T @ X @ V) ** 2 for X in deltas)
 
 
 def entries(rule: str):
