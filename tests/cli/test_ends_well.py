@@ -118,6 +118,7 @@ def test_a_reader_that_leaves_is_no_mistake(line, tmp_path):
 INTERRUPTED = """
 import builtins, runpy, signal, sys
 real, module = __import__, sys.argv[1]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has none
 
 def find(name, *arguments, **options):
     if name == module:

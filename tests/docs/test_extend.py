@@ -114,6 +114,7 @@ def test_an_installed_package_from_python(site, tmp_path):
         assert process.returncode == 0, process.stderr
 
 
+@pytest.mark.slow
 def test_an_installed_package_in_a_shell(site, tmp_path):
     """A sweep, in other processes; options of a rule; a format."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
