@@ -35,7 +35,7 @@ def _write(path: Path, metrics: Mapping[str, Any], result: MergeResult) -> None:
     from lorafold.pages.overlap import write_page  # half as many imports without a page
 
     merged = replace(result.adapter, path=Path(metrics["output"]["path"]))
-    compared = compare_roughly([*result.inputs, merged], result.settings.device)
+    compared = compare_roughly([*result.inputs, merged])
     content = {**{key: metrics[key] for key in ("command", "config", "environment")}, **compared.metrics()}
     content["inputs"] = [*metrics["inputs"], content["inputs"][-1] | {"role": "merged"}]
     write_page(path, content, compared.grids)

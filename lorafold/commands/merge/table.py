@@ -32,7 +32,7 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
         console.print(_calibrated(calibrated, len(metrics["modules"])), soft_wrap=True)
     if chosen := _chosen_scale(metrics):
         console.print(chosen, soft_wrap=True)
-    console.print(found(metrics["summary"]), soft_wrap=True)
+    console.print(solved_by(metrics["summary"]), soft_wrap=True)
     for warning in filter(None, (not_converged(metrics), undetermined(metrics))):
         console.print(warning, style="yellow", markup=False)
     if page := metrics.get("page"):
@@ -48,7 +48,7 @@ def one_line(metrics: Metrics) -> str:
     return ", ".join((phis, f"kept {kept}", f"error {error}", f"{converged} converged", _seconds(summary)))
 
 
-def found(summary: Metrics) -> str:
+def solved_by(summary: Metrics) -> str:
     """What found the subspaces, of how many modules, and how far they are from the global minimum at most."""
     words = [
         f"found by: {', '.join(f'{method} {count}' for method, count in summary['found_by'].items()) or 'unknown'}"
@@ -64,7 +64,7 @@ def _percent(share: float) -> str:
 
 def undetermined(metrics: Metrics) -> str:
     """Where other subspaces are as good, so that rounding decides; empty where none are."""
-    tied = [module["name"] for module in metrics["modules"] if not module["determined"]]
+    tied = [module["name"] for module in metrics["modules"] if module["determined"] is False]
     if not tied:
         return ""
     listing = ", ".join(tied[:3]) + (", ..." if len(tied) > 3 else "")

@@ -95,9 +95,9 @@ def compare(
     return _compare(adapters, apply_changes(CompareSettings, settings, changes))
 
 
-def compare_roughly(adapters: Sequence[str | Path | Adapter], device: str) -> CompareResult:
+def compare_roughly(adapters: Sequence[str | Path | Adapter]) -> CompareResult:
     """The same to six digits, which is enough for a page: in half the time where one adapter is the merge of others."""
-    return _compare(adapters, CompareSettings(device=device), roughly=True)
+    return _compare(adapters, CompareSettings(), roughly=True)
 
 
 def _compare(adapters: Sequence[str | Path | Adapter], chosen: CompareSettings, roughly: bool = False) -> CompareResult:

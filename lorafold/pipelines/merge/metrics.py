@@ -120,7 +120,7 @@ def _certificate(solution: Solution) -> dict[str, Any]:
     return {
         "gap": gap,
         "curvature": unknown if solution.curvature is None else solution.curvature,
-        "determined": value.new_ones(len(value)).bool() if solution.determined is None else solution.determined,
+        "determined": unknown if solution.determined is None else solution.determined,
         "method": torch.full_like(value, -1) if solution.method is None else solution.method,
     }
 
@@ -145,7 +145,7 @@ def _summary(modules: Sequence[Json], count: int, seconds: Mapping[str, float]) 
         "converged": sum(module["converged"] for module in modules),
         "found_by": dict(Counter(module["found_by"] for module in modules if module["found_by"])),
         "gap": _spread([module["gap"] for module in modules if module["gap"] is not None]),
-        "undetermined": sum(not module["determined"] for module in modules),
+        "undetermined": sum(module["determined"] is False for module in modules),
         "objective": mean("objective"),
         "objective_start": mean("objective_start"),
         "phi": {side: [mean(side, "phi", i) for i in range(count)] for side in sides},

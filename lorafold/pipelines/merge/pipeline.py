@@ -30,9 +30,7 @@ from lorafold.layers.line_up import check_list, load_all, non_finite_named, read
 from lorafold.pipelines._metrics import read_from
 from lorafold.pipelines._tables import data_frame, source_lines
 from lorafold.pipelines.merge.bucket import Factors, MergedBucket, lift_bucket, merge_bucket
-from lorafold.pipelines.merge.calibration import (
-    by_module,
-)
+from lorafold.pipelines.merge.calibration import by_module
 from lorafold.pipelines.merge.metrics import Calibrated, MergedBatch, merge_metrics
 from lorafold.pipelines.merge.plan import Plan, make_plan
 from lorafold.pipelines.merge.settings import MergeOptions, MergeSettings

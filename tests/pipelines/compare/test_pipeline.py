@@ -251,7 +251,7 @@ def test_a_merge_beside_its_inputs_to_the_digits_of_a_page(monkeypatch, dtype):
     passes = []
     second = _reduce._second_pass
     monkeypatch.setattr(_reduce, "_second_pass", lambda *given: passes.append(given) or second(*given))
-    found = compare_roughly([*pair, merged], "cpu").metrics()
+    found = compare_roughly([*pair, merged]).metrics()
     assert bool(passes) == (dtype == "float32")  # whose rounding leaves too little to tell the adapters apart by
     for (_, one), (_, other) in zip(entries(found, (0, 2)), entries(expected, (0, 2)), strict=True):
         for side in SIDES:

@@ -39,9 +39,8 @@ def test_the_loss_falls_on_inputs_that_were_not_seen(kind, manifold):
     build, shapes = MODELS[kind]
     own = [inputs(seed, 60) for seed in range(2)]
     result = learnt(build(), adapters(shapes), own, manifold=manifold, learning_rate=0.02, core_rate=0.01, steps=40)
-    # by an eighth or more; and on what is held back, by a tenth: inputs are few, and tiny models overfit
     assert sum(result.losses[-5:]) < 0.92 * sum(result.losses[:5])
-    assert result.improved
+    assert result.improved and sum(result.after) < 0.92 * sum(result.before)
     assert not same(result.adapter, result.start)
 
 
