@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from math import ceil, log
 from typing import Any, NamedTuple
@@ -58,7 +59,6 @@ _STYLE: Any = {
     "axes.titlelocation": "left",
     "axes.titlesize": 12,
     "figure.constrained_layout.h_pad": 0.12,
-    "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.12,
     "figure.dpi": INCH,
     "font.size": 12,
@@ -93,19 +93,21 @@ class Drawing:
 
     def in_page(self) -> str:
         """All layouts as SVG elements, in the colours of the page; its style sheet shows the one that fits."""
-        return "".join(part_of_page(self._svg(layout), self.label, self.titles, layout) for layout in self.layouts)
+        return "".join(part_of_page(svg, self.label, self.titles, layout) for layout, svg in self._svgs.items())
 
     def svg(self) -> str:
         """As an SVG file, on white paper."""
-        return file_of_its_own(self._svg("wide"), self.label, self.titles)
+        return file_of_its_own(self._svgs["wide"], self.label, self.titles)
 
     def png(self) -> bytes:
         """As a PNG file, on white paper, with two dots for each pixel."""
         options = {"format": "png", "dpi": 2 * INCH, "facecolor": LIGHT["paper"], "metadata": {"Software": None}}
         return self._saved("wide", **options)
 
-    def _svg(self, layout: str) -> bytes:
-        return self._saved(layout, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    @cached_property  # a page and a file both take the wide one
+    def _svgs(self) -> dict[str, bytes]:
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        return {layout: self._saved(layout, format="svg", metadata=metadata) for layout in self.layouts}
 
     def _saved(self, layout: str, **options: Any) -> bytes:
         file = BytesIO()
@@ -139,7 +141,7 @@ def _figure_of(charts: Sequence[Chart], across: int, width: float) -> Figure:
         axes.set_axis_off()
     if legend:
         _draw_legend(figure, legend)
-    return figure
+    return _laid_out(figure)
 
 
 def draw_parts(sweep: Sweep, run: int) -> Drawing:
@@ -166,7 +168,7 @@ def draw_parts(sweep: Sweep, run: int) -> Drawing:
                 if value is not None:
                     text: dict[str, Any] = {"color": _ink_on(colour), "ha": "center", "va": "center"}
                     axes.text(column + 0.5, row + 0.5, f"{value:.2f}", **text)
-    return Drawing("parts", f"parts of the model, {title}", {"wide": figure}, ())
+    return Drawing("parts", f"parts of the model, {title}", {"wide": _laid_out(figure)}, ())
 
 
 @contextmanager
@@ -181,7 +183,14 @@ def _style(salt: str = "") -> Iterator[None]:
 
 
 def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width / INCH, height / INCH), facecolor="none")
+    return Figure(figsize=(width / INCH, height / INCH), facecolor="none", layout="constrained")
+
+
+def _laid_out(figure: Figure) -> Figure:
+    """With everything in its place: once, and not again in every file."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
+    return figure
 
 
 def _draw_chart(axes: Any, chart: Chart, width: float, gid: str) -> None:
