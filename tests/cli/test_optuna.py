@@ -51,6 +51,7 @@ def killed(*arguments, cwd):
     assert set(records(cwd / "sweep")) == {"0", "1"}
 
 
+@pytest.mark.slow
 def test_a_search_with_a_seed_goes_on_after_kill_9(here):
     """Optuna asks again for what was finished, is told the same values, and goes on as it would have."""
     wanted = ("evaluator=judge:bytes_of", "score=value", "hydra.sweeper.direction=maximize", "resume=true")

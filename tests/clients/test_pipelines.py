@@ -83,7 +83,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+# Of the two largest pipelines: the exact sum below is in the same format.
+SLOW = (Case("sd", ("kohya", "diffusers"), converted="diffusers"), Case("sdxl", ("diffusers", "kohya")))
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] if case in SLOW else []) for case in CASES], ids=str
+)
 def test_a_merged_file_loads_and_adds_every_update(case: Case, tmp_path: Path) -> None:
     pipe = pipeline(case.architecture)
     inputs = case.inputs(pipe)

@@ -196,6 +196,7 @@ def test_options_that_are_not_the_rules_own(at_hand, core, words):
         lorafold.merge(demo(), core=core)
 
 
+@pytest.mark.slow
 def test_files_at_hand_in_a_shell_and_the_same_run_again_from_elsewhere(here, tmp_path_factory):
     words = ("core=damped.py:damped", "core.damping=0.25", "objective.distance=mean_sine.py:mean_sine")
     process = shell("merge", *QUICK, *words, "hydra.run.dir=run", cwd=here)

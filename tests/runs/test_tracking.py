@@ -31,6 +31,7 @@ def test_without_a_place_nothing_is_written(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_is_in_mlflow_with_its_settings_and_figures(tmp_path):
     """In a process of its own: MLflow keeps global state."""
     pytest.importorskip("mlflow")

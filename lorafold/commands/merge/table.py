@@ -29,10 +29,10 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
         asked = metrics["config"]["rank"]
         say(console, f"rank: {rank}, the adapters' joint rank (rank={asked} would add zeros)")
     if calibrated := metrics["summary"].get("calibration"):
-        console.print(_calibrated(calibrated, len(metrics["modules"])), soft_wrap=True)
+        console.print(_calibrated(calibrated, len(metrics["modules"])))
     if chosen := _chosen_scale(metrics):
         console.print(chosen, soft_wrap=True)
-    console.print(solved_by(metrics["summary"]), soft_wrap=True)
+    console.print(solved_by(metrics["summary"]))
     for warning in filter(None, (not_converged(metrics), undetermined(metrics))):
         console.print(warning, style="yellow", markup=False)
     if page := metrics.get("page"):

@@ -106,8 +106,7 @@ def test_the_parts_of_the_chosen_run(opened, tmp_path):
     assert cells == [f"{value:.2f}" for value in expected]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 700, 1400])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (700, "light"), (1400, "dark")])
 def test_nothing_sticks_out_of_the_window(opened, tmp_path, scheme, width):
     begin(tmp_path / "failed", "rank=9")
     sweep_of(tmp_path, grid())
