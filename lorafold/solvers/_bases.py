@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lorafold.geometry import polar
 from lorafold.geometry.eigen import eigh
 from lorafold.geometry.singular import svd
 
@@ -32,6 +33,13 @@ def completed(frame: Tensor) -> Tensor:
     if frame.is_cuda:  # which takes QR decompositions one after another
         return torch.cat([frame, complement(frame)], dim=-1)
     return torch.cat([frame, torch.linalg.qr(frame, mode="complete").Q[..., frame.shape[-1] :]], dim=-1)
+
+
+def orthonormalised(frame: Tensor) -> Tensor:
+    """An orthogonal matrix whose first r columns span what the frame (b, d, r) of full rank spans.  (b, d, d)"""
+    if frame.is_cuda:
+        return completed(polar(frame))
+    return torch.linalg.qr(frame, mode="complete").Q
 
 
 def complement(frame: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from lorafold.common.batched import map_tensors, scatter_rows, scatter_rows_, select_rows
 from lorafold.common.cuda_graph import Replayed
 from lorafold.objectives import Model, Objective, split
-from lorafold.solvers._bases import Bases, turned
+from lorafold.solvers._bases import Bases, orthonormalised, turned
 from lorafold.solvers._conjugate_gradients import Step, newton_step, preconditioner
 from lorafold.solvers._solution import Point, point
 
@@ -29,6 +29,8 @@ _TAKEN, _POOR, _GOOD = 0.05, 0.25, 0.75
 # Of the modules, those that have not converged yet leave the others when they are no more than this part of them: a new
 # batch is new shapes, for which a GPU records a step anew.
 _WORTH_COPYING = {"cpu": 0.8, "cuda": 0.25}
+# Relative gradient norm that float32 reaches.
+_COARSE = 3e-5
 # ‖(K, L)‖ of a step at most: tangents of angles. What is longer would lose digits in the retraction, or lead astray.
 _LONGEST = 10.0
 
@@ -40,18 +42,31 @@ class _State:
     radius: Tensor  # in the norm of the preconditioner (b,)
 
 
-def descend(objective: Objective, bases: Bases, tol: float, max_steps: int) -> tuple[Point, Tensor]:
+def approach(objective: Objective, bases: Bases, max_steps: int) -> tuple[Bases, Tensor]:
+    """Newton steps as far as float32 tells one point from another, at half the price; and how many (b,).
+
+    Where F is too large for float32, or too small beside the sums that it is a difference of, they end where they are.
+
+    Args:
+        objective: quadratic; other distances divide by differences of cosines that float32 does not know.
+    """
+    last, steps = descend(map_tensors(objective, Tensor.float), map_tensors(bases, Tensor.float), _COARSE, max_steps)
+    return Bases(orthonormalised(last.left.double()), orthonormalised(last.right.double())), steps
+
+
+def descend(objective: Objective, bases: Bases, tol: float, max_steps: int, least: int = 0) -> tuple[Point, Tensor]:
     """Newton steps from `bases`; the last point of every module and its number of steps (b,).
 
-    F never rises, and saddle points are left along directions of negative curvature. F and its gradient are in float64;
-    a step is found in float32, twice as fast: it needs a direction of descent and few digits, as every step corrects
-    the one before.
+    F never rises, and saddle points are left along directions of negative curvature. F and its gradient are in the
+    precision of the objective; a step is found in float32, twice as fast as in float64: it needs a direction of descent
+    and few digits, as every step corrects the one before.
 
     Args:
         objective: with `is_curved`.
         bases: where to start.
         tol: bound on the relative Riemannian gradient norm.
         max_steps: give up on a module after so many.
+        least: take so many in any case: the last one squares the error, so that the point depends on its start no more.
     """
     here, whole = _begin(objective, bases), objective
     last, steps = _point(here, objective.rank), torch.zeros_like(here.radius, dtype=torch.int64)
@@ -60,8 +75,8 @@ def descend(objective: Objective, bases: Bases, tol: float, max_steps: int) -> t
     search = Replayed(_in_single, wanted=not objective.is_quadratic)
     step = Replayed(partial(_stepped, search=search, tol=tol), feeds=1, wanted=objective.is_quadratic)
     part = _WORTH_COPYING["cuda" if steps.is_cuda else "cpu"]
-    for _ in range(max_steps):
-        going = (here.model.gradient_norm > tol).nonzero().squeeze(-1)
+    for count in range(max_steps):
+        going = ((here.model.gradient_norm > tol) | (count < least)).nonzero().squeeze(-1)
         # copying the batch for one or two modules that have converged costs more than another step of theirs
         if len(going) <= part * len(active):
             last = scatter_rows(last, active, _point(here, objective.rank))
@@ -112,7 +127,8 @@ def _chosen(taken: Tensor, there: _State, here: _State) -> _State:
 def _in_single(model: Model, radius: Tensor) -> Step:
     single = map_tensors(model, Tensor.float)
     step = newton_step(single, preconditioner(single), radius.float(), _PRODUCTS)
-    return Step(step.move.double(), step.decrease.double(), step.at_edge)
+    own = model.value.dtype
+    return Step(step.move.to(own), step.decrease.to(own), step.at_edge)
 
 
 def _judged(step: Step, here: _State, there: _State, rounding: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,15 +14,18 @@ from lorafold.common.batched import map_tensors, scatter_rows, select_rows
 from lorafold.objectives import Objective
 from lorafold.solvers._bases import Bases, completed
 from lorafold.solvers._curvature import curvature, lowest_along
-from lorafold.solvers._newton import descend
+from lorafold.solvers._newton import approach, descend
 from lorafold.solvers._solution import Method, Point, Solution, point
 from lorafold.solvers._starts import forms, starts
 from lorafold.solvers._sweeps import sweeps
 
 # A module that converges from its first start in so many Newton steps has hardly a better minimum elsewhere.
 _EASY = 5
-# Steps after which other starts that are near one that is known are left, and how near: Σ sin²θ of either side.
-_EARLY, _NEAR = {Method.NEWTON: 2, Method.SWEEPS: 10}, 0.1
+# Other starts are left where they come so near to a point that is known: Σ sin²θ of either side. Steps after which this
+# is asked where float32 does not do for them.
+_NEAR, _EARLY = 0.1, {Method.NEWTON: 2, Method.SWEEPS: 10}
+# So many steps in float32 at most; the rest is for float64, whatever they have reached.
+_COARSE_STEPS = 16
 # A later start has to be better by this part of F: so that rounding decides nothing.
 _BETTER = 1e-9
 # Eigenvalues of the Hessian are negative, relative to the largest, below this, and zero within it. A direction counts
@@ -47,25 +50,53 @@ class Progress:
 
 @dataclass(frozen=True)
 class Descent:
-    """How to go down from a point: by Newton steps, or by sweeps, which need no Hessian."""
+    """How to go down from a point: by Newton steps, or by sweeps, which need no Hessian.
+
+    The first steps tell where a start leads: those from other starts to a point that is known go no further. Newton
+    steps on a quadratic distance take them in float32.
+    """
 
     method: Method
     tol: float  # bound on the relative Riemannian gradient norm
     max_steps: int  # give up on a module after so many
+    is_coarse: bool = False  # whether float32 does for the first steps
 
-    def __call__(self, objective: Objective, bases: Bases, max_steps: int | None = None) -> tuple[Point, Tensor]:
+    @property
+    def first_steps(self) -> int:
+        """How many there are at most."""
+        return min(_COARSE_STEPS, self.max_steps // 2) if self.is_coarse else min(_EARLY[self.method], self.max_steps)
+
+    def __call__(self, objective: Objective, bases: Bases) -> tuple[Point, Tensor]:
         """The last point of every module and its number of steps (b,)."""
-        most = self.max_steps if max_steps is None else max_steps
-        if not most:
+        if not self.is_coarse:
+            return self._in_double(objective, bases, self.max_steps)
+        near, before = self.begin(objective, bases)
+        last, steps = self.end(objective, near)
+        return last, before + steps
+
+    def begin(self, objective: Objective, bases: Bases) -> tuple[Bases, Tensor]:
+        """The first steps: where they end, and how many they were (b,)."""
+        if self.is_coarse:
+            return approach(objective, bases, self.first_steps)
+        last, steps = self._in_double(objective, bases, self.first_steps)
+        return _completed(last), steps
+
+    def end(self, objective: Objective, bases: Bases) -> tuple[Point, Tensor]:
+        """The other steps: the last point of every module, and how many they were (b,)."""
+        return self._in_double(objective, bases, self.max_steps - self.first_steps)
+
+    def _in_double(self, objective: Objective, bases: Bases, max_steps: int) -> tuple[Point, Tensor]:
+        if not max_steps:
             return _at(objective, bases), torch.zeros_like(objective.constant, dtype=torch.int64)
         if self.method == Method.NEWTON:
-            return descend(objective, bases, self.tol, most)
-        return sweeps(objective, _at(objective, bases), self.tol, most)
+            return descend(objective, bases, self.tol, max_steps, least=int(self.is_coarse))
+        return sweeps(objective, _at(objective, bases), self.tol, max_steps)
 
 
 def descent(objective: Objective, tol: float, max_steps: int) -> Descent:
     """Newton steps, or sweeps where the distance has no Hessian."""
-    return Descent(Method.NEWTON if objective.is_curved else Method.SWEEPS, tol, max_steps)
+    method = Method.NEWTON if objective.is_curved else Method.SWEEPS
+    return Descent(method, tol, max_steps, is_coarse=objective.is_quadratic)
 
 
 def begin(objective: Objective, descent: Descent, count: int | None) -> Progress:
@@ -106,27 +137,32 @@ def _best_of(objective: Objective, known: Point, others: list[Bases], descent: D
     count, b = len(others), len(objective.constant)
     rows = torch.arange(b, device=objective.constant.device)
     everything = select_rows(objective, rows.repeat(count))
-    early = min(_EARLY[descent.method], descent.max_steps)
-    last, steps = descent(everything, map_tensors(others[0], lambda *sides: torch.cat(sides), *others[1:]), early)
-    keep = _distinct([known, *(select_rows(last, start * b + rows) for start in range(count))]).nonzero().squeeze(-1)
-    if early < descent.max_steps and len(keep):
-        rest = _completed(select_rows(last, keep))
-        further, more = descent(select_rows(everything, keep), rest, descent.max_steps - early)
-        last, steps = scatter_rows(last, keep, further), steps.index_add(0, keep, more)
+    near, steps = descent.begin(everything, map_tensors(others[0], lambda *sides: torch.cat(sides), *others[1:]))
+    keep = _distinct(known, near, count, objective.rank).nonzero().squeeze(-1)
+    if not len(keep):
+        return known, torch.zeros_like(rows)
+    last, more = descent.end(select_rows(everything, keep), select_rows(near, keep))
+    # where each start ended among the points, the known ones first; the last place is for those that were left
+    where = torch.full((count * b,), -1, device=rows.device).index_copy(0, keep, torch.arange(len(keep)) + b)
+    values = torch.cat([known.value, last.value, last.value.new_full((1,), torch.inf)])
+    table = torch.cat([rows, where]).view(count + 1, b)
+    chosen = table[_lowest(values[table], objective.rounding), rows]
     everywhere = map_tensors(known, lambda *points: torch.cat(points), last)
-    chosen = _lowest(everywhere.value.view(count + 1, b), objective.rounding) * b + rows
-    return select_rows(everywhere, chosen), torch.cat([torch.zeros_like(rows), steps])[chosen]
+    return select_rows(everywhere, chosen), torch.cat([torch.zeros_like(rows), steps[keep] + more])[chosen]
 
 
-def _distinct(points: list[Point]) -> Tensor:
-    """Which points of all but the first are far from all earlier ones that are.  (S b,)"""
-    far = [torch.ones_like(points[0].value, dtype=torch.bool)]
+def _distinct(known: Point, near: Bases, count: int, rank: int) -> Tensor:
+    """Which points of so many starts are far from the known one and from all earlier ones that are.  (S b,)"""
+    b = len(known.value)
+    sides = (side[..., :rank].view(count, b, -1, rank) for side in (near.left, near.right))
+    points = [(known.left, known.right), *zip(*sides, strict=True)]
+    far = [torch.ones_like(known.value, dtype=torch.bool)]
     for new in points[1:]:
-        near = [
-            (_apart(new.left, old.left) <= _NEAR) & (_apart(new.right, old.right) <= _NEAR) & own
+        known_before = [
+            torch.stack([_apart(*pair) <= _NEAR for pair in zip(new, old, strict=True)]).all(0) & own
             for old, own in zip(points, far, strict=False)
         ]
-        far.append(~torch.stack(near).any(0))
+        far.append(~torch.stack(known_before).any(0))
     return torch.cat(far[1:])
 
 
