@@ -21,6 +21,9 @@ The flags, all off unless given:
   `seed` and the module's name, so that it does not depend on how the work is split.
 - factors: the rule takes `Factors` in place of the cores. What it gives may depend on how an adapter splits ΔW_i into
   factors; if so, its docstring says it. Together with `elementwise` the factors are in the canonical gauge.
+- whole: the rule works on the layers themselves, on rows or columns that are single outputs or inputs, and not in
+  subspaces. It takes all layers (`lorafold.core_space.Layer`) and the weights (M, N), and returns for each the float64
+  factors (m, k) and (k, n) of the merged update; `core_rank` is max then (`lorafold.pipelines.merge.whole`).
 - equal_ranks: the adapters that have a module must agree on its rank; the pipeline refuses others by name.
 - adapters: how many the rule takes, where it is a fixed number; the settings of a merge of others are refused.
 - is_sum: the result is the weighted sum Σ w_iC_i itself. A scale that gives it a norm is capped, for adapters that
@@ -59,10 +62,11 @@ class CoreRule:
     """A rule and what the pipeline must know about it; see the module's docstring."""
 
     name: str
-    function: Callable[..., Tensor]
+    function: Callable[..., Any]
     elementwise: bool = False
     random: bool = False
     factors: bool = False
+    whole: bool = False
     equal_ranks: bool = False
     adapters: int | None = None
     is_sum: bool = False
@@ -71,7 +75,8 @@ class CoreRule:
 
     def __call__(self, of: Tensor | Factors, weights: Tensor, **inputs: Any) -> Tensor:
         """The merged core (b, r, r) of cores, or of factors, and weights (b, N); `inputs` are noise and options."""
-        return self.function(of, weights, **inputs)
+        core: Tensor = self.function(of, weights, **inputs)
+        return core
 
     def bind(self, options: Mapping[str, Any]) -> CoreRule:
         """The rule with its options, checked.
@@ -98,10 +103,10 @@ class CoreRule:
 CORE_RULES: Registry[CoreRule] = Registry("core rule", "lorafold.core_rules")
 
 
-def core_rule(name: str, **flags: Any) -> Callable[[Callable[..., Tensor]], CoreRule]:
+def core_rule(name: str, **flags: Any) -> Callable[[Callable[..., Any]], CoreRule]:
     """Register a function as the rule `name`; the flags are fields of `CoreRule`."""
 
-    def register(function: Callable[..., Tensor]) -> CoreRule:
+    def register(function: Callable[..., Any]) -> CoreRule:
         return CORE_RULES.add(name, CoreRule(name, function, **flags), function)
 
     return register

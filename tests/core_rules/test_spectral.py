@@ -88,7 +88,10 @@ def test_one_adapter_at_weight_one_is_itself(name):
     torch.testing.assert_close(found, cores[:, 0], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", [name for name, rule in CORE_RULES.items() if not rule.factors and rule.adapters != 2])
+OF_CORES = [name for name, rule in CORE_RULES.items() if not (rule.factors or rule.whole) and rule.adapters is None]
+
+
+@pytest.mark.parametrize("name", OF_CORES)
 def test_rank_deficient_cores_next_to_full_ones(name):
     """Every module for itself: zero, rank 1, equal, opposite and full-rank cores in one batch, all finite."""
     s = Source(5)

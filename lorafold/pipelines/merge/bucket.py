@@ -22,6 +22,7 @@ from lorafold.pipelines.merge.combine import combine
 from lorafold.pipelines.merge.measures import Measures, measure
 from lorafold.pipelines.merge.metrics import MergedBatch
 from lorafold.pipelines.merge.plan import Plan
+from lorafold.pipelines.merge.whole import apart, without_merged
 from lorafold.scales import UpdateNorms, update_norms
 from lorafold.solvers import Solution
 
@@ -63,14 +64,18 @@ def merge_bucket(bucket: Bucket, layers: Sequence[Layer], plan: Plan) -> MergedB
     rank = min(plan.rank or width, width)
     with clock("gram"):
         weights = torch.tensor([plan.weights.of(layer.name) for layer in own], dtype=torch.float64)
-        batch = reduce_layers(own, slots, weights.to(plan.device))
+        count = weights.shape[1]
+        batch = reduce_layers(own, slots, pad(weights, (0, len(slots) - count)).to(plan.device))
+        batch, whole = apart(batch, count) if plan.core.whole else (batch, None)
     with clock("solve"):
         solution = plan.solve(plan.objective(batch.problem, min(plan.core_rank or width, width)))
     with clock("core"):
         cores = batch.problem.coordinates(solution.left, solution.right)
-        merged = plan.scale * combine(
-            plan.core, batch, solution.left, solution.right, cores, plan.emphasis(batch.problem), plan.seed
-        )
+        if whole:
+            merged = plan.scale * whole.coordinates(solution.left, solution.right)[:, 0]
+        else:
+            emphasis = plan.emphasis(batch.problem)
+            merged = plan.scale * combine(plan.core, batch, solution.left, solution.right, cores, emphasis, plan.seed)
         rounding = _rounding(plan, cores, batch.problem.weights)
         if merged.shape[-1] > rank:
             solution, merged = _cut(solution, merged, (batch.problem.weights[..., None, None] * cores).sum(1), rank)
@@ -159,7 +164,7 @@ def lift_bucket(
         drift = torch.maximum(_drift(ups.gram), _drift(downs.gram))
     squares = torch.tensor(balance, dtype=torch.float64, device=merged.energies.device).square()
     return factors, MergedBatch(
-        layers=merged.layers,
+        layers=tuple(without_merged(layer, len(balance)) for layer in merged.layers),
         ranks=merged.ranks,
         energies=merged.energies / squares,
         solution=merged.solution,

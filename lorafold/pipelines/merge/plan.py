@@ -64,17 +64,20 @@ def make_plan(settings: MergeSettings, count: int) -> Plan:
     rank = _rank("rank", settings.rank)
     scale, rescale = _scale(settings.scale)
     objective = _objective(settings)
+    core = _core(settings.core, count)
+    if core.whole:
+        _check_whole(core, settings)
     return Plan(
         weights=read_weights(settings.weights, settings.module_weights, count),
         blocks=read_block_weights(settings.block_weights, count),
         balance=_balance(settings.balance),
         truncate=_truncate(settings.truncate, count),
         rank=rank,
-        core_rank=_core_rank(settings.core_rank, rank),
+        core_rank=None if core.whole else _core_rank(settings.core_rank, rank),
         objective=objective,
         emphasis=partial(emphasis, **{key: objective.keywords[key] for key in ("reconstruction", "rescale")}),
         solve=_solver(settings),
-        core=_core(settings.core, count),
+        core=core,
         scale=scale,
         rescale=rescale,
         device=device_of(settings.device),
@@ -226,6 +229,17 @@ def _core(core: Any, count: int) -> CoreRule:
             remedy="Other rules take any number, for example core=karcher.",
         )
     return rule
+
+
+def _check_whole(rule: CoreRule, settings: MergeSettings) -> None:
+    """Raise LorafoldError for what is of use only to a rule that works in subspaces."""
+    given = {name: getattr(settings, name) for name in ("core_rank", "calibration")}
+    for name, value in given.items():
+        if value not in (None, "max"):
+            raise LorafoldError(
+                f"{name}={value!r}, but core={rule.name} works on whole layers",
+                remedy=f"Leave out {name}, or use core=ties.",
+            )
 
 
 def _known(what: str, name: Any, known: Any) -> None:

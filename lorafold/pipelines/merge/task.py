@@ -23,6 +23,7 @@ from lorafold.pipelines.merge.combine import check_ranks
 from lorafold.pipelines.merge.metrics import Calibrated
 from lorafold.pipelines.merge.plan import Plan, make_plan
 from lorafold.pipelines.merge.settings import MergeSettings
+from lorafold.pipelines.merge.whole import with_merged
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def lined_up(inputs: Sequence[Adapter], plan: Plan) -> Task:
     rank = plan.rank and min(plan.rank, joint_rank)  # a core rank may still be larger
     plan = replace(plan, weights=replace(plan.weights, factors=plan.blocks.factors(adapters)), rank=rank)
     dtype = plan.dtype or template(layers[0].name, inputs).up.dtype
+    layers = with_merged(layers, plan) if plan.core.whole else layers
     return Task(adapters, tuple(balance), layers, joint_rank, plan, dtype)
 
 

@@ -21,7 +21,7 @@ from lorafold.pipelines.merge.settings import MergeSettings
 from tests.builders import changed, random_adapter
 from tests.builders import one_thread as one_thread
 from tests.cli.test_config import composed
-from tests.core_rules import entry_oracles, spectral_oracles
+from tests.core_rules import entry_oracles, spectral_oracles, whole_oracles
 from tests.demo_pair import change
 from tests.oracles import relative, truncations, updates
 
@@ -88,6 +88,12 @@ def entries(rule: str):
     return merged
 
 
+def knots_ties(deltas, module):
+    """The part of one module: what is trimmed is a whole adapter."""
+    all_modules = [{name: dense([adapter], name)[0] for name in SHAPES} for adapter in trio()]
+    return whole_oracles.knots_ties(all_modules, [1.0] * 3, 0.2)[module]
+
+
 def spectral(rule: str):
     options = {key: value for key, value in choice("core", rule).items() if key != "name"}
     return lambda deltas, _: spectral_oracles.ORACLES[rule](deltas, [1.0] * 3, **options)
@@ -120,7 +126,7 @@ DENSE = {
     "ctm": ctm,
     "core_ties": entries("ties"),
     "core_dare_ties": entries("dare_ties"),
-    "knots_ties": entries("ties"),  # in the joint span they are the same
+    "knots_ties": knots_ties,
     "core_tsv": spectral("tsv"),
     "core_iso": core_iso,
     "iso_cts": iso_cts,
