@@ -32,6 +32,7 @@ RULES = rules()
 LINEAR = pytest.mark.parametrize("rule", [bound("sum"), bound("mean")], ids=["sum", "mean"])
 # at options that keep all entries, the rules that give one adapter at weight 1 back
 IDENTITIES = {
+    "core_ties": {"density": 1.0},
     "sum": {},
     "mean": {},
     "magnitude": {"density": 1.0},

@@ -22,6 +22,7 @@ from tests.builders import changed, random_adapter
 from tests.builders import one_thread as one_thread
 from tests.cli.test_config import composed
 from tests.core_rules import entry_oracles, spectral_oracles, whole_oracles
+from tests.core_rules.test_core_ties import authors
 from tests.demo_pair import change
 from tests.oracles import relative, truncations, updates
 
@@ -94,6 +95,10 @@ def knots_ties(deltas, module):
     return whole_oracles.knots_ties(all_modules, [1.0] * 3, 0.2)[module]
 
 
+def core_ties(_, module):
+    return authors(trio(), [1.0] * 3, module).numpy()
+
+
 def spectral(rule: str):
     options = {key: value for key, value in choice("core", rule).items() if key != "name"}
     return lambda deltas, _: spectral_oracles.ORACLES[rule](deltas, [1.0] * 3, **options)
@@ -124,7 +129,7 @@ def flag_mean(deltas, _):
 DENSE = {
     "svd": svd,
     "ctm": ctm,
-    "core_ties": entries("ties"),
+    "core_ties": core_ties,
     "core_dare_ties": entries("dare_ties"),
     "knots_ties": knots_ties,
     "core_tsv": spectral("tsv"),
