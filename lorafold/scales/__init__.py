@@ -2,6 +2,7 @@
 
 from lorafold.common.registry import import_siblings
 from lorafold.scales._norms import capped_for_sum as capped_for_sum
+from lorafold.scales._per_direction import PER_DIRECTION as PER_DIRECTION
 from lorafold.scales._registry import SCALES as SCALES
 from lorafold.scales._registry import Scale as Scale
 from lorafold.scales._registry import UpdateNorms as UpdateNorms

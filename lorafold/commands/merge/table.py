@@ -98,6 +98,8 @@ def _chosen_scale(metrics: Metrics) -> str:
     config = metrics["config"]
     if not isinstance(how := config.get("scale"), str):
         return ""
+    if how == "svc":
+        return "scale: one for each singular direction (svc)"
     said = any(config.get(name) is not None for name in ("weights", "module_weights", "block_weights"))
     if not said and {name: config.get(name) for name in CHOSEN} == CHOSEN:
         how = "chosen, as the factors above; weights=mean: as they are"

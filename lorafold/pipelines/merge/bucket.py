@@ -76,6 +76,8 @@ def merge_bucket(bucket: Bucket, layers: Sequence[Layer], plan: Plan) -> MergedB
         else:
             emphasis = plan.emphasis(batch.problem)
             merged = plan.scale * combine(plan.core, batch, solution.left, solution.right, cores, emphasis, plan.seed)
+        if plan.per_direction:
+            merged = plan.per_direction(batch.problem, solution.left, solution.right, merged)
         rounding = _rounding(plan, cores, batch.problem.weights)
         if merged.shape[-1] > rank:
             solution, merged = _cut(solution, merged, (batch.problem.weights[..., None, None] * cores).sum(1), rank)

@@ -23,7 +23,7 @@ from lorafold.pipelines.merge.block_weights import BlockWeights, read_block_weig
 from lorafold.pipelines.merge.calibration import check_calibration
 from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.pipelines.merge.weights import Weights, is_finite, read_weights
-from lorafold.scales import SCALES, Scale
+from lorafold.scales import PER_DIRECTION, SCALES, Scale
 from lorafold.solvers import SOLVERS, STARTS
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -45,6 +45,7 @@ class Plan:
     core: CoreRule  # with its options
     scale: float  # 1 where `rescale` is to choose it
     rescale: Scale | None
+    per_direction: Callable[..., Tensor] | None  # strengths of singular directions, in place of a scale
     device: torch.device
     dtype: torch.dtype | None  # None: that of the first adapter
     seed: int
@@ -62,7 +63,7 @@ def make_plan(settings: MergeSettings, count: int) -> Plan:
     calibration = check_calibration(settings.calibration, count)
     settings = settings.with_strength(count)
     rank = _rank("rank", settings.rank)
-    scale, rescale = _scale(settings.scale)
+    scale, rescale, per_direction = _scale(settings.scale)
     objective = _objective(settings)
     core = _core(settings.core, count)
     if core.whole:
@@ -80,6 +81,7 @@ def make_plan(settings: MergeSettings, count: int) -> Plan:
         core=core,
         scale=scale,
         rescale=rescale,
+        per_direction=per_direction,
         device=device_of(settings.device),
         dtype=_dtype(settings.dtype),
         seed=settings.seed,
@@ -162,15 +164,18 @@ def _balance(value: Any) -> float:
     )
 
 
-def _scale(scale: Any) -> tuple[float, Scale | None]:
-    """A number, or 1 and how to choose it when the merge has been measured."""
+def _scale(scale: Any) -> tuple[float, Scale | None, Callable[..., Tensor] | None]:
+    """A number; or 1, and how to choose it when the merge has been measured, or one for each of its directions."""
     if is_finite(scale):
-        return float(scale), None
+        return float(scale), None, None
     if isinstance(scale, str) and scale in SCALES:
-        return 1.0, SCALES[scale]
+        return 1.0, SCALES[scale], None
+    if isinstance(scale, str) and scale in PER_DIRECTION:
+        return 1.0, None, PER_DIRECTION[scale]
+    known = sorted([*SCALES, *PER_DIRECTION])
     raise LorafoldError(
-        f"scale={scale!r}, expected a finite number or one of {', '.join(sorted(SCALES))}",
-        remedy=f"For example scale=1.{suggest(str(scale), SCALES)}",
+        f"scale={scale!r}, expected a finite number or one of {', '.join(known)}",
+        remedy=f"For example scale=1.{suggest(str(scale), known)}",
     )
 
 

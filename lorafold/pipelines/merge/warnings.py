@@ -40,7 +40,7 @@ def warn_of_weights(weights: Any, plan: Plan) -> None:
     They are taken as they count: neither where the rule averages, nor where the scale is chosen, nor in a calibrated
     merge does their size.
     """
-    if plan.rescale or plan.calibration or weights is None or isinstance(weights, str):
+    if plan.rescale or plan.per_direction or plan.calibration or weights is None or isinstance(weights, str):
         return
     counted = (plan.scale * plan.core.coefficients(torch.tensor(plan.weights.default, dtype=torch.float64))).tolist()
     if max(map(abs, counted)) <= _STRONG and abs(sum(counted)) <= max(_STRONG, len(counted)):

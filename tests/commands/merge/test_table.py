@@ -195,6 +195,7 @@ def test_output_is_ascii_where_the_stream_is():
         ({"scale": 0.7}, 0.7, []),
         ({"scale": "each"}, 1.0, ["scale: 1 (each)"]),
         ({"scale": "mean_norm", "balance": False}, 1.31415, ["scale: 1.314 (mean_norm)"]),
+        ({"scale": "svc"}, 1.0, ["scale: one for each singular direction (svc)"]),
         ({**CHOSEN, "weights": "mean"}, 1.31415, ["scale: 1.314 (retained)"]),
         (CHOSEN, 1.31415, ["scale: 1.314 (chosen, as the factors above; weights=mean: as they are)"]),
     ],
