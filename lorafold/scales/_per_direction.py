@@ -31,7 +31,8 @@ def svc(problem: Problem, left: Tensor, right: Tensor, merged: Tensor) -> Tensor
         left, right: U and V (b, p, r), (b, q, r).
         merged: (b, r, r), with ΔW_3 = U merged Vᵀ.
 
-    Source: arXiv:2602.05536, after the paper's equations; α = 0.1 is theirs.
+    Source: Li et al., "When Shared Knowledge Hurts: Spectral Over-Accumulation in Model Merging", ICML 2026,
+    arXiv:2602.05536, as their code; α = 0.1 is their README's, their script takes 1/T, and 1 after TSV-Merge.
     """
     Q, sigma, Rt = svd(merged)
     rows = ((left @ Q).mT[:, None] @ problem.left) @ problem.core  # u_jᵀΔW_i in the frame V_i (b, N, r, K)
