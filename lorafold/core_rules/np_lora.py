@@ -16,7 +16,7 @@ from lorafold.core_rules._spectral import spectrum
 
 def _check(mu: float) -> None:
     if not mu >= 0:
-        raise LorafoldError(f"core.mu={mu}, expected a number >= 0", remedy="0: their sum; .inf: nothing is left.")
+        raise LorafoldError(f"core.mu={mu}, expected a number >= 0", remedy="0: their sum; inf: nothing is left.")
 
 
 @core_rule("np_lora", adapters=2, check=_check)
@@ -24,7 +24,7 @@ def np_lora(cores: Tensor, weights: Tensor, *, mu: float) -> Tensor:
     """X_1 (I - μ/(1+μ) VVᵀ) + X_2 with X_i = w_iC_i and V the right singular vectors of X_2: of subject and style.
 
     The first adapter is the subject, the second the style: order counts. X_1 (I - μ/(1+μ) VVᵀ) minimises
-    ‖X - X_1‖² + μ‖XV‖² over X. The style stays as it is, at mu=0 as part of the sum, and for mu=.inf the subject has
+    ‖X - X_1‖² + μ‖XV‖² over X. The style stays as it is, at mu=0 as part of the sum, and for mu=inf the subject has
     nothing left on the inputs that the style reads; so a subject given as its own style too is gone then. Without one
     of them the other is itself. It is exact where the subspaces hold everything, as those of core_rank=max do.
 
