@@ -1,6 +1,6 @@
 """What MkDocs is given beside the files of `docs/`: pages made from the program, and the documents of the top folder.
 
-- `commands.md`: what `--help` says of every command;
+- `commands.md`: what `--help-all` says of every command;
 - `python.md`: the names that `lorafold` exports, each rendered from its docstring by mkdocstrings;
 - README.md as the first page; CONTRIBUTING.md, SECURITY.md and CHANGELOG.md.
 
@@ -67,7 +67,7 @@ def commands() -> str:
     """The help texts, by command, in the order of `lorafold --help`."""
     usage = said("--help")
     names = re.findall(r"(?m)^  (\w+)  +\S", usage)
-    sections = [f"## {name}\n\n```text\n{said(name, '--help')}\n```" for name in names]
+    sections = [f"## {name}\n\n```text\n{said(name, '--help-all')}\n```" for name in names]
     return "\n\n".join(["# Commands", f"```text\n{usage}\n```", *sections])
 
 

@@ -15,18 +15,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorafold._version import __version__
-from lorafold.cli.arguments import with_plain_words
+from lorafold.cli import elsewhere
+from lorafold.cli.arguments import to_overrides
+from lorafold.cli.completion import completion
 from lorafold.cli.exit_status import (
     check_packages,
     ends_as_programs_do,
     fail,
     mistakes_in_one_line,
+    mistakes_of_the_user,
     print_anywhere,
     reader_left,
 )
 from lorafold.commands import COMMANDS
+from lorafold.commands.help import help_screen
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.options import CONF
+from lorafold.common.shell import command_line
 from lorafold.runs.folders import ERROR, leave_error, threads_per_worker
 from lorafold.runs.run_folder import withdraw_run
 
@@ -60,16 +65,40 @@ def main() -> None:
 
 def _answer(line: list[str]) -> None:
     match line:
-        case [] | ["-h" | "--help" | "help", *_]:
+        case ["help" | "-h" | "--help", name] if name in COMMANDS:
+            _answer_for(name, ["--help"])
+        case [] | ["help" | "-h" | "--help" | "--help-all", *_]:
             print(_usage())
-        case ["--version" | "-V", *_]:
+        case ["version" | "--version" | "-V", *_] | [_, "--version"]:
             print(f"lorafold {__version__}")
         case ["-sc" | "--shell_completion", *_] as arguments:
             _complete(arguments)
+        case ["completion", *arguments]:
+            with mistakes_of_the_user():
+                print(completion(arguments))
         case [name, *arguments] if name in COMMANDS:
-            _run_hydra(name, [f"lorafold {name}", *with_plain_words(COMMANDS[name], arguments)])
+            _answer_for(name, arguments)
         case [name, *_]:
-            fail(f"unknown command {name!r}.{suggest(name, COMMANDS)} The commands are: {', '.join(COMMANDS)}")
+            fail(_no_command(name, line))
+
+
+def _answer_for(name: str, words: list[str]) -> None:
+    command = COMMANDS[name]
+    if {"-h", "--help"} & {*words} or words == ["help"]:
+        print(help_screen(name, command.config, command.config.help))
+        return
+    with mistakes_of_the_user():
+        overrides = to_overrides(name, command, ["--help" if word == "--help-all" else word for word in words])
+    _run_hydra(name, [f"lorafold {name}", *overrides])
+
+
+def _no_command(name: str, line: list[str]) -> str:
+    if Path(name).exists():
+        words = command_line(["lorafold", "merge" if len(line) > 1 else "inspect", *line]) or "lorafold merge A B"
+        return f"{name!r} is a file or folder, and no command stands before it. Write, for example, {words}"
+    known = elsewhere.COMMANDS.get(name)
+    close = f" Did you mean {known!r}?" if known else suggest(name, COMMANDS)
+    return f"unknown command {name!r}.{close} The commands are: {', '.join(COMMANDS)}"
 
 
 def _run_hydra(name: str, argv: list[str]) -> None:
@@ -82,9 +111,7 @@ def _run_hydra(name: str, argv: list[str]) -> None:
     register(name)
     if {"-h", "--help"} & set(argv):
         list_no_groups()
-    # argparse, which Hydra asks, knows no settings on both sides of a flag.
-    words = sorted(argv[1:], key=lambda word: word not in ("-m", "--multirun"))
-    sys.argv = [argv[0], *map(with_homes, words)]
+    sys.argv = [argv[0], *map(with_homes, argv[1:])]
     application = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(partial(task, name))
     with mistakes_in_one_line():
         application()
@@ -134,7 +161,8 @@ def _complete(arguments: list[str]) -> None:
     if "query=bash" in arguments and not (name in COMMANDS and space):
         print(" ".join(COMMANDS))
         return
-    os.environ["COMP_LINE"] = f"{program} {rest}"
+    *words, last = rest.split(" ")  # names of files are no settings
+    os.environ["COMP_LINE"] = " ".join([program, *(word for word in words if "=" in word), last])
     _run_hydra(name if name in COMMANDS else next(iter(COMMANDS)), ["lorafold", *arguments])
 
 
@@ -143,8 +171,9 @@ def _usage() -> str:
     listing = "\n".join(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items())
     return (
         f"lorafold {__version__}: merge LoRA adapters on Grassmann manifolds\n\n"
-        "usage: python -m lorafold COMMAND [KEY=VALUE ...] [-m]\n\n"
+        "usage: lorafold COMMAND [FILE ...] [KEY=VALUE ...] [-m]\n\n"
         f"commands:\n{listing}\n\n"
-        "python -m lorafold COMMAND --help lists the settings of a command;\n"
-        "python -m lorafold merge, as it stands, merges the pair that lorafold ships."
+        "lorafold COMMAND --help: its settings on a screen; --help-all: everything\n"
+        "lorafold merge, as it stands, merges the pair that lorafold ships\n"
+        "lorafold completion install: Tab in bash, zsh and fish"
     )

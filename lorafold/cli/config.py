@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -13,13 +13,22 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from lorafold.cli.elsewhere import other_setting, other_value
 from lorafold.cli.plugins import register_plugins
 from lorafold.cli.ray_launcher import RayLauncher
 from lorafold.commands import COMMANDS
 from lorafold.commands.help import help_text
 from lorafold.common.errors import LorafoldError, suggest
+from lorafold.common.shell import command_line
 
 Config = TypeVar("Config")
+# Choices that other packages bring, and the extra that installs them.
+_EXTRAS = {
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=submitit_slurm": "slurm",
+    "hydra/sweeper=optuna": "optuna",
+}
 
 
 def register(command: str) -> None:
@@ -56,27 +65,43 @@ def explain(error: Exception) -> str:
     """What Hydra, OmegaConf or YAML report about the settings, in one line and with the likely remedy."""
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        return f"unknown {group} {name!r}. Choose one of {', '.join(error.options)}.{suggest(name, error.options)}"
+        return _unknown_choice(*error.missing_cfg_file.rpartition("/")[::2], error.options)
     if isinstance(error, OverrideParseException):
         if error.override.startswith(("module_weights=", "block_weights=")):
             return f"cannot read {error.override!r}. Write a backslash before each bracket, or use a YAML file"
         return (
-            f"cannot read {error.override!r}. Write KEY=VALUE; quote names with special characters twice: "
-            "'adapters=[\"my (1)=a.safetensors\",b.safetensors]'"
+            f"cannot read {error.override!r}. Write KEY=VALUE, a text with special characters in quotes twice: "
+            "'KEY=\"my (1), text\"'"
         )
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, Mapping):
         return _unknown(str(cause.full_key), [str(key) for key in cause.parent_node if key != "hydra"])
     if str(error).startswith("Ambiguous value"):
-        return f"{_lines(error)[0]}. For a list write 'KEY=[A,B]', with the quotes; to run each of them add -m"
+        return _several(str(error))
     report = ": ".join(" ".join(_lines(part)) for part in (error, cause) if part is not None and str(part))
     return report.removeprefix("Error merging override ")
 
 
 def _unknown(key: str, names: list[str]) -> str:
-    name = key.rpartition(".")[2]
+    if there := other_setting(key.lower(), names):
+        return f"unknown setting {key!r}: {there}"
     listing = f" Expected one of {', '.join(names)}." if names else ""
-    return f"unknown setting {key!r}.{suggest(name, names)}{listing}"
+    return f"unknown setting {key!r}.{suggest(key.rpartition('.')[2], names) or listing}"
+
+
+def _unknown_choice(group: str, name: str, options: Sequence[str]) -> str:
+    if extra := _EXTRAS.get(f"{group}={name}"):
+        return f"{group}={name} needs packages that are not installed. Run pip install 'lorafold[{extra}]'"
+    if name.lower() not in options and (there := other_value(group, name)):
+        return f"unknown {group} {name!r}: {there}"
+    return f"unknown {group} {name!r}. Choose one of {', '.join(options)}.{suggest(name, options)}"
+
+
+def _several(report: str) -> str:
+    """Of what Hydra calls ambiguous: values with commas, without a sweep."""
+    override = report.partition("'")[2].partition("'")[0]
+    key, _, value = override.partition("=")
+    listed = command_line([f"{key}=[{value}]"]) or "'KEY=[A,B]'"
+    return f"{override!r} is several values: add -m for a run with each of them, or write {listed} for a list"
 
 
 def _lines(error: BaseException) -> list[str]:

@@ -67,6 +67,15 @@ def reader_left() -> NoReturn:
 
 
 @contextmanager
+def mistakes_of_the_user() -> Iterator[None]:
+    """One line for what was typed."""
+    try:
+        yield
+    except LorafoldError as error:
+        fail(str(error))
+
+
+@contextmanager
 def mistakes_in_one_line() -> Iterator[None]:
     """One line where Hydra would print many."""
     from hydra.errors import HydraException

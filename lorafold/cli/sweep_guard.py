@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from lorafold.cli.exit_status import fail
+from lorafold.cli.exit_status import fail, mistakes_of_the_user
 from lorafold.cli.search import check_search
-from lorafold.common.errors import LorafoldError
 from lorafold.runs.folders import summary_of_failures
 from lorafold.runs.run_folder import open_run, open_sweep
 
@@ -25,13 +22,13 @@ class SweepGuard(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        with _refusing():
+        with mistakes_of_the_user():
             open_run(Path(config.hydra.run.dir), _task(config))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         sweeper: Any = OmegaConf.to_container(config.hydra.sweeper)
         task, folder = _task(config), Path(config.hydra.sweep.dir)
-        with _refusing():
+        with mistakes_of_the_user():
             check_search(sweeper, task, folder)
             open_sweep(folder, task)
 
@@ -44,11 +41,3 @@ def _task(config: DictConfig) -> dict[Any, Any]:
     """The settings of the command as they were written: what they refer to may differ from run to run."""
     task: Any = OmegaConf.to_container(config)
     return {key: value for key, value in task.items() if key != "hydra"}
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    try:
-        yield
-    except LorafoldError as error:
-        fail(str(error))

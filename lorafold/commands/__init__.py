@@ -33,15 +33,14 @@ class Command:
         summary: what it does, in a line.
         config: a dataclass of its settings, the schema of `conf/NAME.yaml`, with a `help` of class `Help`.
         function: `module:function`, called with the run and the settings; imported when it is called.
-        word: the setting for which a plain word of the command line stands, if any; `words`: for all plain words.
+        files: the setting for which plain words of the command line stand.
         scored: whether the function returns what a sweeper is to minimise or maximise.
     """
 
     summary: str
     config: type[Any]
     function: str
-    word: str | None = None
-    words: str | None = None
+    files: str = "adapters"
     scored: bool = False
 
     def run(self, run: Run, config: Any) -> Any:
@@ -72,9 +71,9 @@ COMMANDS: dict[str, Command] = {
         "an earlier merge again, and whether it comes out the same",
         ReproduceConfig,
         "reproduce.run:reproduce_or_fail",
-        word="run",
+        files="run",
     ),
     "report": Command(
-        "the runs of a sweep on one page: table, fronts, curves", ReportConfig, "report.run:report", words="runs"
+        "the runs of a sweep on one page: table, fronts, curves", ReportConfig, "report.run:report", files="runs"
     ),
 }

@@ -1,24 +1,29 @@
-"""What `lorafold V --help` says: put together from the fields of the settings, which carry their explanations."""
+"""What `lorafold V --help` and `--help-all` say: put together from the fields of the settings, which carry their
+explanations.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from textwrap import TextWrapper
+from typing import Any
 
 from lorafold.common.options import choices
 from lorafold.common.settings import COMES_OUT, GOES_IN, RUNS, entries
 
 # Texts that commands share.
-ADAPTERS = "files or folders: 'adapters=[a.safetensors,folder]'; demo: the pair that lorafold ships"
-ONE_ADAPTER = "file or folder; demo: the first of the pair that lorafold ships"
+ADAPTERS = "files or folders, hf:user/repository too, by their names alone; demo: the pair that lorafold ships"
+ONE_ADAPTER = "file or folder, by its name alone; demo: the first of the pair that lorafold ships"
 OUTPUT = "file or folder; null: in the run's folder"
 OVERWRITE = "true: replace what is at output, or in the run's folder"
 PAGE = "write overlap.html, a page for the browser"
 THREADS = "of the CPU; null: as they are, in a sweep shared; another number can change the last digits"
 
 _WIDTH, _COLUMN = 80, 25
+_FOR_FEW = ("adapters", "threads", "input_rank", "allow_different_bases", "device")
 _FLAGS = {
+    "--KEY VALUE, -o FILE": "the same as KEY=VALUE, output=FILE",
     "-m": "one run for every combination of values with commas",
     "--cfg job": "print the settings and stop",
     "-cd DIR -cn NAME": "start from DIR/NAME.yaml",
@@ -38,6 +43,7 @@ class Help:
         leaves: what comes out, in sentences.
         choices: settings whose values are listed: they have a folder in `conf/`.
         left_out: flags that the command has no use for.
+        first: settings for the screen of help; empty: all but those that few need.
     """
 
     about: str
@@ -46,6 +52,27 @@ class Help:
     leaves: str = ""
     choices: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
+
+
+def help_screen(name: str, settings: type, extra: Help) -> str:
+    """As much as a screen holds: what the command does, examples, and a line for each of the first settings."""
+    defaults = {each.name: each.default for each in fields(settings)}
+    texts = {key: text for key, (_, text) in entries(settings).items()} | {key: text for key, text, _ in extra.entries}
+    first = extra.first or [key for key in defaults if key not in _FOR_FEW]
+    blocks = [
+        _filled(f"lorafold {name}: {extra.about}"),
+        [f"  lorafold {name}{example}" for example in extra.examples],
+        [line for key in first for line in _two_lines(key, defaults.get(key), texts[key])],
+        [f"lorafold {name} --help-all: all settings, choices and flags"],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in blocks)
+
+
+def _two_lines(key: str, default: Any, text: str) -> list[str]:
+    """A setting with its default, and the beginning of its explanation."""
+    shown = f"={str(default).lower()}" if isinstance(default, str | int | float) else ""
+    return _filled(text.replace("\n", "; "), f"  {key}{shown} ".ljust(_COLUMN), " " * _COLUMN, max_lines=2)
 
 
 def help_text(name: str, settings: type, extra: Help) -> str:
@@ -53,7 +80,7 @@ def help_text(name: str, settings: type, extra: Help) -> str:
     flags = {flag: text for flag, text in _FLAGS.items() if flag not in extra.left_out}
     blocks = [
         _filled(f"lorafold {name}: {extra.about}"),
-        [f"  python -m lorafold {name}{example}" for example in extra.examples],
+        [f"  lorafold {name}{example}" for example in extra.examples],
         list(_headings(name, settings, extra)),
         _listing("Choices", {group: ", ".join(choices(group)) for group in extra.choices}) if extra.choices else [],
         _listing("Flags", flags),
@@ -88,9 +115,14 @@ def _entry(key: str, text: str) -> Iterator[str]:
         yield from _filled(paragraph, f"  {key}".ljust(_COLUMN) if number == 0 else " " * _COLUMN, " " * _COLUMN)
 
 
-def _filled(text: str, first: str = "", others: str | None = None) -> list[str]:
-    indent = first if others is None else others
+def _filled(text: str, first: str = "", others: str | None = None, max_lines: int | None = None) -> list[str]:
     wrapper = TextWrapper(
-        _WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=first if others is None else others,
+        break_long_words=False,
+        break_on_hyphens=False,
+        max_lines=max_lines,
+        placeholder=" ...",
     )
     return [line.replace("\xa0", " ") for line in wrapper.wrap(text)]

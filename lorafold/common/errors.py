@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+_ALSO = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32"}
 # Characters of a key, and of the rest: names and values come from files, which may hold anything.
 _KEY, _PROBLEM = 200, 1000
 
@@ -51,8 +52,10 @@ def _plain(text: str) -> str:
 
 def suggest(word: str, words: Iterable[str]) -> str:
     """` Did you mean 'chordal'?` for the closest of the words, or nothing."""
-    close = get_close_matches(word, list(words), n=1)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    names = {name.lower(): name for name in words}
+    lower = word.lower()
+    close = get_close_matches(_ALSO.get(lower, lower), names, n=1)
+    return f" Did you mean '{names[close[0]]}'?" if close else ""
 
 
 def unknown(kind: str, name: Any, names: Iterable[str]) -> LorafoldError:

@@ -13,6 +13,8 @@ def with_home(path: str | Path) -> Path:
     Raises:
         LorafoldError: no such user.
     """
+    if not str(path).startswith("~"):
+        return Path(path)  # ./~x, too, which as a Path would be ~x
     try:
         return Path(path).expanduser()
     except RuntimeError:

@@ -29,15 +29,16 @@ DEVICE_HELP = "cpu, cuda, cuda:N; auto: a GPU where there is one"
 DIFFERENT_BASES_HELP = "true: go on with adapters of different architectures"
 
 
-def setting(default: Any, text: str, group: str) -> Any:
+def setting(default: Any, text: str, group: str, *, files: bool = False) -> Any:
     """A field of a frozen dataclass.
 
     Args:
         default: of no mutable type.
         text: what the setting means, for help; a line break starts a new line.
         group: the heading under which help lists it.
+        files: whether its value names files or folders, which on the command line may have any characters.
     """
-    return field(default=default, metadata={"help": text, "group": group})
+    return field(default=default, metadata={"help": text, "group": group, "files": files})
 
 
 def part_of(config: Any, kind: type[Settings]) -> Settings:

@@ -11,6 +11,7 @@ from lorafold.adapters.files.foreign import remote
 from lorafold.adapters.formats.fingerprint import file_sha256, fingerprint, unchanged
 from lorafold.common.errors import LorafoldError
 from lorafold.common.homes import with_home
+from lorafold.runs.hub import HUB, fetched
 
 Result = TypeVar("Result")
 
@@ -24,7 +25,7 @@ def adapter_paths(adapters: Any, base: Path) -> list[Path]:
     if not isinstance(adapters, list) or not adapters:
         raise LorafoldError(
             f"adapters={adapters!r}, expected a list of files or folders",
-            remedy="Write 'adapters=[a.safetensors,b.safetensors]', with the quotes.",
+            remedy="Write their names alone, as in: lorafold merge a.safetensors b.safetensors",
         )
     return [_local(str(adapter), base) for adapter in adapters]
 
@@ -53,7 +54,11 @@ def just_one(adapters: Any, base: Path) -> list[Path]:
 def _local(name: str, base: Path) -> Path:
     """Its path; of what is not there, the name is told as it was given, for a path would spoil an address."""
     path = base / with_home(name)
-    if not path.exists() and (error := remote(name)):
+    if path.exists():
+        return path
+    if name.startswith(HUB):
+        return fetched(name)
+    if error := remote(name):
         raise error
     return path
 

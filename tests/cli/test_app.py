@@ -131,9 +131,10 @@ def one_line_error(process, cwd):
             ["merge", "module_weights={nope: [1,0]}"],
             ["module_weights['nope'] matches none of 36 modules"],
         ),
-        (["merge", "adapters=[a (1).safetensors]"], ["cannot read", "quote names"]),
+        (["merge", "adapters=[a (1).safetensors]"], ["a (1).safetensors: no such file"]),
+        (["merge", "seed=a (1)"], ["cannot read", "in quotes twice"]),
         (["merge", "module_weights={layer.[0-3]: [1,0]}"], ["cannot read", "a backslash before each bracket"]),
-        (["merge", "adapters=a,b"], ["Ambiguous", "'KEY=[A,B]'"]),
+        (["merge", "adapters=a,b"], ["several values", "'adapters=[a,b]'"]),
         (["merge", "-cn", "nope"], ["nope"]),
         (["merge", "adapters=[nope.safetensors,b]"], ["nope.safetensors: no such file"]),
         (["merge", "rank=0"], ["rank=0"]),
@@ -156,8 +157,9 @@ CHOICES = [name for group in ("objective", "manifold", "solver", "core", "method
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["usage: python -m lorafold COMMAND"]),
-        (["merge", "--help"], ["weights", "subspace_weight", *CHOICES, "rank: 32"]),
+        (["--help"], ["usage: lorafold COMMAND"]),
+        (["merge", "--help"], ["weights", "rank=32", "--help-all"]),
+        (["merge", "--help-all"], ["weights", "subspace_weight", *CHOICES, "rank: 32"]),
         (["merge", "--cfg", "job"], ["max_steps:"]),
     ],
     ids=" ".join,
@@ -185,19 +187,19 @@ def test_a_sweeps_flag_may_stand_anywhere(flag, monkeypatch):
     assert asked == [["lorafold merge", flag, "rank=2,3", "seed=1"]]
 
 
-@pytest.mark.parametrize("argument", ["--version", "-V"])
-def test_the_version(argument, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["lorafold", argument])
+@pytest.mark.parametrize("arguments", [["--version"], ["-V"], ["version"], ["merge", "--version"]], ids=" ".join)
+def test_the_version(arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lorafold", *arguments])
     main()
     assert capsys.readouterr().out == f"lorafold {lorafold.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["help"], ["-h"], ["--help", "merge"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [[], ["help"], ["-h"], ["--help-all"]], ids=" ".join)
 def test_the_commands_are_listed(arguments, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["lorafold", *arguments])
     main()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].startswith("usage: python -m lorafold COMMAND")
+    assert lines[2].startswith("usage: lorafold COMMAND")
     assert [name for name in COMMANDS if not any(line.split()[:1] == [name] for line in lines)] == []
 
 
@@ -207,6 +209,7 @@ def test_the_commands_are_listed(arguments, monkeypatch, capsys):
         ("lorafold me", "merge distill compare align inspect calibrate resize convert reproduce report"),
         ("lorafold merge obj", "objective. objective="),
         ("lorafold merge rank=4 objective=p", "objective=phi objective=procrustes"),
+        ("lorafold merge a.safetensors my\\ b.safetensors rank=4 obj", "objective. objective="),
     ],
 )
 def test_shells_complete_commands_and_settings(line, words, tmp_path):

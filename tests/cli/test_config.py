@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.errors import MissingConfigException
 
-from lorafold.cli.config import read, register
+from lorafold.cli.config import explain, read, register
 from lorafold.commands import COMMANDS
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.common.errors import LorafoldError
@@ -96,6 +97,11 @@ def test_overrides_arrive_as_values(override, name, value):
 
 def test_the_config_can_be_built_by_hand():
     assert MergeConfig(rank=4).settings() == MergeSettings(rank=4)
+
+
+def test_a_choice_of_a_package_that_is_not_there_is_told_with_what_installs_it():
+    missing = MissingConfigException("", "hydra/launcher/joblib", ["basic", "ray"])
+    assert explain(missing).endswith("Run pip install 'lorafold[joblib]'")
 
 
 def test_another_commands_config_is_refused():

@@ -125,6 +125,13 @@ def nested(folder: Path) -> LorafoldError | None:
     return LorafoldError(f"the folder itself holds no adapter, but {count}", path=folder, remedy=remedy)
 
 
+def by_hand(repository: str, file: str | None) -> str:
+    """What fetches it from the Hugging Face hub into a folder here."""
+    folder = repository.rpartition("/")[2]
+    words = ["hf download", repository, *filter(None, [file]), "--local-dir", folder]
+    return f"{' '.join(words)}; then name {'/'.join(filter(None, [folder, file]))}"
+
+
 _REPOSITORY = re.compile(r"(?:hf:(?://)?)?(\w[\w.-]*/\w[\w.-]*)(?<!\.safetensors)")
 _HUB = re.compile(
     r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)(?:/(?:resolve|blob)/[^/]+/([^?#]+))?"
@@ -132,18 +139,13 @@ _HUB = re.compile(
 
 
 def remote(name: str) -> LorafoldError | None:
-    """The refusal of an address, or of what looks like a repository of the Hugging Face hub: nothing is downloaded."""
+    """The refusal of an address, or of what looks like a repository of the Hugging Face hub, with what fetches it."""
     hub, repository = _HUB.match(name), _REPOSITORY.fullmatch(name)
     if hub or repository:
         identity = hub[1] if hub else repository[1]  # type: ignore[index]
-        file = f" {hub[2]}" if hub and hub[2] else ""
-        target = identity.rpartition("/")[2]
-        within = file.replace(" ", f"{target}/") or target
-        fetch = f"hf download {identity}{file} --local-dir {target}"
+        fetch = by_hand(identity, hub[2] if hub else None)
         return LorafoldError(
-            "no such file or folder here, and lorafold downloads nothing",
-            path=name,
-            remedy=f"If it is on the Hugging Face hub: {fetch}; then name {within}.",
+            "no such file or folder here", path=name, remedy=f"If it is on the Hugging Face hub: {fetch}."
         )
     if re.match(r"\w+:/", name) and not re.match(r"[A-Za-z]:/", name):
         return LorafoldError(

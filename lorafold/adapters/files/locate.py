@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 
 from lorafold.adapters.files.foreign import folder_of, nested, remote, training_state, whole_model
-from lorafold.common.errors import LorafoldError
+from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.homes import with_home
 
 TENSORS_NAME = "adapter_model.safetensors"
 MLX_NAME = "adapters.safetensors"
 SHARD = re.compile(r"adapter_model-(\d{5})-of-(\d{5})\.safetensors")
 STATISTICS = ".stats.safetensors"  # beside an adapter: what `lorafold calibrate` has left
+_WEIGHT = re.compile(r"(.+)[:=@](-?\d*\.?\d+)")  # as in prompts of the WebUIs
 _PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth"})
 
 
@@ -24,7 +25,7 @@ def locate(path: str | Path) -> Path:
     """
     name, path = str(path), with_home(path)
     if not path.exists():
-        raise remote(name) or LorafoldError("no such file or folder", path=path, remedy="Check the path.")
+        raise remote(name) or _missing(path)
     if path.is_dir():
         return _in_folder(path)
     if error := folder_of(path) or training_state(path):
@@ -32,6 +33,18 @@ def locate(path: str | Path) -> Path:
     if path.suffix.lower() in _PICKLES:
         raise _pickle(path)
     return path
+
+
+def _missing(path: Path) -> LorafoldError:
+    """The refusal of what is not there, with what is: the same name with its suffix, or a similar one."""
+    names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    if weighted := _WEIGHT.fullmatch(path.name):
+        remedy = f"Weights are a setting of their own: name {weighted[1]}, and write 'weights=[{weighted[2]},...]'."
+    elif longer := next((name for name in sorted(names) if Path(name).stem == path.name), None):
+        remedy = f"Did you mean '{longer}'?"
+    else:
+        remedy = suggest(path.name, names).strip() or "Check the path."
+    return LorafoldError("no such file or folder", path=path, remedy=remedy)
 
 
 def _in_folder(folder: Path) -> Path:

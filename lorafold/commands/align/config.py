@@ -14,15 +14,15 @@ from lorafold.pipelines.align.settings import AlignSettings
 class AlignConfig(AlignSettings):
     """`conf/align.yaml`: the settings of an alignment, and what only the command needs to know."""
 
-    adapters: Any = setting("demo", ADAPTERS, GOES_IN)
+    adapters: Any = setting("demo", ADAPTERS, GOES_IN, files=True)
     threads: int | None = setting(None, THREADS, RUNS)
 
     help: ClassVar[Help] = Help(
         "rewrite the second and further adapters so that they match the first as it is, for tools that average "
         "factors instead of updates.",
         (
-            "                   # the pair that lorafold ships",
-            " 'adapters=[a.safetensors,b.safetensors]'",
+            "                       # the pair that lorafold ships",
+            " a.safetensors b.safetensors",
         ),
         leaves="aligned_2, ... in the format of the inputs, float32 or wider, to be averaged with the first adapter, "
         "which stays as it is: up, down and alpha. aligned_1 too if its rank is lower than another one's, or its file "

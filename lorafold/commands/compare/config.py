@@ -14,7 +14,7 @@ from lorafold.pipelines.compare.settings import CompareSettings
 class CompareConfig(CompareSettings):
     """`conf/compare.yaml`: the settings of a comparison, and what only the command needs to know."""
 
-    adapters: Any = setting("demo", ADAPTERS, GOES_IN)
+    adapters: Any = setting("demo", ADAPTERS, GOES_IN, files=True)
     page: bool = setting(True, PAGE, COMES_OUT)
     threads: int | None = setting(None, THREADS, RUNS)
 
@@ -22,8 +22,8 @@ class CompareConfig(CompareSettings):
         "how much two or more LoRA adapters overlap, layer by layer, whether that is more than chance, and what to "
         "expect of a merge.",
         (
-            "                 # the pair that lorafold ships",
-            " 'adapters=[a.safetensors,b.safetensors]'",
+            "                     # the pair that lorafold ships",
+            " a.safetensors b.safetensors",
         ),
     )
 

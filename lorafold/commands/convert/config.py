@@ -14,14 +14,14 @@ from lorafold.pipelines.convert.settings import ConvertSettings
 class ConvertConfig(ConvertSettings):
     """`conf/convert.yaml`: the settings of a conversion, and what only the command needs to know."""
 
-    adapters: Any = setting("demo", ONE_ADAPTER, GOES_IN)
-    output: str | None = setting(None, OUTPUT, COMES_OUT)
+    adapters: Any = setting("demo", ONE_ADAPTER, GOES_IN, files=True)
+    output: str | None = setting(None, OUTPUT, COMES_OUT, files=True)
     overwrite: bool = setting(False, OVERWRITE, COMES_OUT)
     threads: int | None = setting(None, THREADS, RUNS)
 
     help: ClassVar[Help] = Help(
         "rewrite an adapter in another format; every update stays exactly as it is.",
-        (" adapters=a.safetensors format=diffusers",),
+        (" a.safetensors format=diffusers",),
         leaves="converted.safetensors or converted/, and metrics.json: which layers were renamed, split or fused",
     )
 

@@ -14,13 +14,15 @@ from lorafold.pipelines.inspect.settings import InspectSettings
 class InspectConfig(InspectSettings):
     """`conf/inspect.yaml`: what to look at, and how."""
 
-    adapters: Any = setting("demo", "file or folder, or a list of them; demo: the pair that lorafold ships", GOES_IN)
+    adapters: Any = setting(
+        "demo", "file or folder, or a list of them; demo: the pair that lorafold ships", GOES_IN, files=True
+    )
     csv: bool = setting(False, "true: modules.csv too, a row for every module", COMES_OUT)
     threads: int | None = setting(None, THREADS, RUNS)
 
     help: ClassVar[Help] = Help(
         "what is in an adapter: format, base model, ranks, size of the updates, trigger words, and what looks wrong.",
-        (" adapters=a.safetensors", " 'adapters=[a.safetensors,folder]' csv=true"),
+        (" a.safetensors", " a.safetensors folder csv=true"),
         (("inspect.json", "everything, module by module, and all metadata", COMES_OUT),),
         left_out=("-cd RUN -cn resolved",),
     )

@@ -16,8 +16,8 @@ _MANY = "Many runs"
 class MergeConfig(MergeSettings):
     """`conf/merge.yaml`: the settings of a merge, and what only the command needs to know."""
 
-    adapters: Any = setting("demo", ADAPTERS, GOES_IN)
-    output: str | None = setting(None, OUTPUT, COMES_OUT)
+    adapters: Any = setting("demo", ADAPTERS, GOES_IN, files=True)
+    output: str | None = setting(None, OUTPUT, COMES_OUT, files=True)
     page: bool = setting(True, f"{PAGE}: how the adapters and the merged one lie to each other", COMES_OUT)
     path: int | None = setting(
         None,
@@ -31,9 +31,11 @@ class MergeConfig(MergeSettings):
         "returns numbers",
         _MANY,
     )
-    evaluator_model: str | None = setting(None, "of agreement and kl: the folder of the model, with its head", _MANY)
+    evaluator_model: str | None = setting(
+        None, "of agreement and kl: the folder of the model, with its head", _MANY, files=True
+    )
     evaluator_inputs: Any = setting(
-        None, "likewise, of each adapter its own: 'evaluator_inputs=[a.txt,b.txt]', see calibrate", _MANY
+        None, "likewise, of each adapter its own: 'evaluator_inputs=[a.txt,b.txt]', see calibrate", _MANY, files=True
     )
     score: Any = setting(
         None,
@@ -55,9 +57,9 @@ class MergeConfig(MergeSettings):
     help: ClassVar[Help] = Help(
         "two or more LoRA adapters in, one out.",
         (
-            "                   # the pair that lorafold ships",
-            " 'adapters=[a.safetensors,b.safetensors]' rank=16",
-            " -m rank=8,16 objective=chordal,geodesic  # 4 runs",
+            "                                           # the demo pair",
+            " a.safetensors b.safetensors rank=16",
+            " a.safetensors b.safetensors -m rank=8,16  # a run for each",
         ),
         (
             (
@@ -77,6 +79,7 @@ class MergeConfig(MergeSettings):
             ),
         ),
         choices=("objective", "manifold", "solver", "core", "method", "sweep"),
+        first=("weights", "rank", "scale", "method", "core", "calibration", "dtype", "output", "overwrite"),
     )
 
     def settings(self) -> MergeSettings:

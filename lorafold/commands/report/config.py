@@ -18,6 +18,7 @@ class ReportConfig:
         "folders that hold runs, at any depth, as KEY=VALUE or as plain words; sweeps may be unfinished: what is "
         "missing or failed is told",
         GOES_IN,
+        files=True,
     )
     chosen: str | None = setting(
         None,

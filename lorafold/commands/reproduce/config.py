@@ -14,7 +14,7 @@ from lorafold.pipelines.reproduce.settings import WHAT, ReproduceSettings
 class ReproduceConfig(ReproduceSettings):
     """`conf/reproduce.yaml`: what to repeat."""
 
-    run: str | None = setting(None, "the folder that a merge left", WHAT)
+    run: str | None = setting(None, "the folder that a merge left", WHAT, files=True)
 
     help: ClassVar[Help] = Help(
         "run a merge again with the settings in its resolved.yaml, and say whether the adapter is identical, equal or "

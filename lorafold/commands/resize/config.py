@@ -14,8 +14,8 @@ from lorafold.pipelines.resize.settings import ResizeSettings
 class ResizeConfig(ResizeSettings):
     """`conf/resize.yaml`: the settings of a change of rank, and what only the command needs to know."""
 
-    adapters: Any = setting("demo", ONE_ADAPTER, GOES_IN)
-    output: str | None = setting(None, OUTPUT, COMES_OUT)
+    adapters: Any = setting("demo", ONE_ADAPTER, GOES_IN, files=True)
+    output: str | None = setting(None, OUTPUT, COMES_OUT, files=True)
     overwrite: bool = setting(False, OVERWRITE, COMES_OUT)
     threads: int | None = setting(None, THREADS, RUNS)
 
@@ -23,9 +23,9 @@ class ResizeConfig(ResizeSettings):
         "give the modules of an adapter lower ranks. Every update becomes its best approximation of that rank "
         "(truncated SVD, exact).",
         (
-            " adapters=a.safetensors rank=16",
-            " adapters=a.safetensors energy=0.95 rank=32",
-            " -m adapters=a.safetensors parameters=0.25,0.5",
+            " a.safetensors rank=16",
+            " a.safetensors energy=0.95 rank=32",
+            " -m a.safetensors parameters=0.25,0.5",
         ),
         leaves="resized.safetensors or resized/, in the format and dtype of the input, and metrics.json: rank, energy "
         "kept and error of every module",

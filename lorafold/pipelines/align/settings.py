@@ -39,7 +39,7 @@ class AlignSettings:
         "it is where that errs less",
         "What is kept",
     )
-    base: str | None = setting(None, BASE_HELP, GOES_IN)
+    base: str | None = setting(None, BASE_HELP, GOES_IN, files=True)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)
     device: str = setting("cpu", DEVICE_HELP, RUNS)

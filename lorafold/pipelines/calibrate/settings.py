@@ -23,12 +23,14 @@ class CalibrateSettings:
         None,
         "the model that the adapters were trained on: a folder of transformers, or of a diffusers pipeline",
         GOES_IN,
+        files=True,
     )
     inputs: Any = setting(
         None,
         "per adapter a file of its own task's inputs, 128 or so, without labels: a text or prompt a line; JSONL with "
         "text, prompt or messages; safetensors with input_ids and attention_mask",
         GOES_IN,
+        files=True,
     )
     directions: int = setting(32, "eigenpairs kept of what a layer reads, beside its diagonal", _MEASURED)
     max_tokens: int = setting(512, "of an input; longer ones are cut", _MEASURED)

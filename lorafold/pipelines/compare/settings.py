@@ -37,7 +37,7 @@ class CompareSettings:
     alpha: float = setting(
         0.05, "significance level, in (0, 1): how often chance alone may pass for more than chance", COMES_OUT
     )
-    base: str | None = setting(None, BASE_HELP, GOES_IN)
+    base: str | None = setting(None, BASE_HELP, GOES_IN, files=True)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)
     device: str = setting("cpu", DEVICE_HELP, RUNS)

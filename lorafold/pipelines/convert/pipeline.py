@@ -129,7 +129,7 @@ def check_convert(settings: ConvertSettings) -> str:
         if settings.target not in TARGETS or settings.format not in (None, TARGETS[settings.target]):
             raise LorafoldError(
                 f"target={settings.target} with format={settings.format}, expected target={' or '.join(TARGETS)} alone",
-                remedy="For example target=vllm.",
+                remedy=f"Write format={settings.target}." if settings.target in FORMATS else "For example target=vllm.",
             )
         return TARGETS[settings.target]
     if settings.format is None or settings.format not in FORMATS:

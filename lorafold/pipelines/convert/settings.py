@@ -27,7 +27,7 @@ class ConvertSettings:
     model: str | None = setting(
         None, "what it is for, if its file leaves that open: sd, sdxl, flux, flux2, sd3, wan, qwen, ...", GOES_IN
     )
-    base: str | None = setting(None, BASE_HELP, GOES_IN)
+    base: str | None = setting(None, BASE_HELP, GOES_IN, files=True)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
 
 

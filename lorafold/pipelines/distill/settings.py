@@ -35,6 +35,7 @@ class DistillSettings:
         "statistics that `lorafold calibrate` left, a file for each adapter: it starts from the calibrated merge then, "
         "which is nearer than the one without inputs",
         GOES_IN,
+        files=True,
     )
     layers: str = setting(
         "last", "hidden states: last, all (of every layer), pooled (mean of the last over the tokens)", _COMPARED

@@ -67,6 +67,7 @@ class MergeSettings:
         "what a few unlabelled inputs say of each adapter, the files that `lorafold calibrate` writes, in the order of "
         "adapters; weights then count relative to each other: 'calibration=[a.stats.safetensors,b.stats.safetensors]'",
         GOES_IN,
+        files=True,
     )
     ridge: float | None = setting(
         None,
@@ -103,7 +104,7 @@ class MergeSettings:
         "mean_norm, presence, retained, target; svc: a strength for each singular direction",
         COMES_OUT,
     )
-    base: str | None = setting(None, BASE_HELP, GOES_IN)
+    base: str | None = setting(None, BASE_HELP, GOES_IN, files=True)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)
     device: str = setting("auto", DEVICE_HELP, RUNS)

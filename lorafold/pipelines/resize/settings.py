@@ -39,7 +39,7 @@ class ResizeSettings:
         "module",
         _KEPT,
     )
-    base: str | None = setting(None, BASE_HELP, GOES_IN)
+    base: str | None = setting(None, BASE_HELP, GOES_IN, files=True)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     device: str = setting("cpu", DEVICE_HELP, RUNS)
 

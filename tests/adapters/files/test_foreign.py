@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from pathlib import Path
 
@@ -130,6 +131,7 @@ def test_an_adapter_beside_the_state_of_its_training_is_read(tmp_path):
 )
 def test_nothing_is_downloaded(tmp_path, monkeypatch, name, words):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # not installed
     assert words in refusal(name)
     with pytest.raises(LorafoldError) as caught:  # as the command reads it
         adapter_paths([name], tmp_path)
