@@ -66,7 +66,11 @@ def test_a_merge_prints_a_table_and_nothing_else(merged):
     lines = process.stdout.splitlines()
     assert any(line.startswith("layer 5") for line in lines)
     here = folder.relative_to(folder.parents[3])
-    assert lines[-2:] == [f"overlap before and after: {here}/overlap.html", f"merged adapter: {here}/merged"]
+    assert lines[-3:] == [
+        f"overlap before and after: {here}/overlap.html",
+        f'PEFT: PeftModel.from_pretrained(model, "{here}/merged")',
+        f"merged adapter: {here}/merged",
+    ]
     assert max(map(len, lines[:15])) <= 80
     assert "\x1b" not in process.stdout  # no colours in a pipe
     assert process.stderr == ""

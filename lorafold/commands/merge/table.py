@@ -1,4 +1,4 @@
-"""The closing table of a merge, from its metrics alone (the content of `metrics.json`), 80 columns wide.
+"""The table of a merge, from its metrics alone (the content of `metrics.json`), 80 columns wide, and what it means.
 
 Plain ASCII, so that it survives every terminal, pipe and log.
 """
@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lorafold.commands.merge.closing import in_words, where
 from lorafold.console.tables import Console, drawn, relative_to_cwd, say
-from lorafold.pipelines.merge.settings import CHOSEN
 from lorafold.pipelines.merge.table import LEGEND, merge_table, total
 
 Metrics = Mapping[str, Any]  # of a run, of its summary, or of one module
 
 
 def show(metrics: Metrics, console: Console | None = None) -> None:
-    """Print the table, which adapter is which, what did not converge, and where the result is."""
+    """Print the table, which adapter is which, what did not converge; last what a person needs, in words."""
     console = console or Console(highlight=False)
     console.print(_title(metrics), style="bold", soft_wrap=True)
     console.print(drawn(merge_table(metrics)))
@@ -30,14 +30,12 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
         say(console, f"rank: {rank}, the adapters' joint rank (rank={asked} would add zeros)")
     if calibrated := metrics["summary"].get("calibration"):
         console.print(_calibrated(calibrated, len(metrics["modules"])))
-    if chosen := _chosen_scale(metrics):
-        console.print(chosen, soft_wrap=True)
     console.print(solved_by(metrics["summary"]))
     for warning in filter(None, (not_converged(metrics), undetermined(metrics))):
         console.print(warning, style="yellow", markup=False)
-    if page := metrics.get("page"):
-        say(console, f"overlap before and after: {relative_to_cwd(page)}")
-    say(console, f"merged adapter: {relative_to_cwd(metrics['output']['path'])}")
+    say(console, "")
+    for line in (*in_words(metrics), *where(metrics)):
+        say(console, line)
 
 
 def one_line(metrics: Metrics) -> str:
@@ -91,19 +89,6 @@ def _calibrated(found: Metrics, count: int) -> str:
         f"calibrated: {found['modules']} of {count} modules, ridge {found['ridge']:g}{why}; "
         "there all of the above is in the norm of the statistics"
     )
-
-
-def _chosen_scale(metrics: Metrics) -> str:
-    """The scale, if the user did not give the number."""
-    config = metrics["config"]
-    if not isinstance(how := config.get("scale"), str):
-        return ""
-    if how == "svc":
-        return "scale: one for each singular direction (svc)"
-    said = any(config.get(name) is not None for name in ("weights", "module_weights", "block_weights"))
-    if not said and {name: config.get(name) for name in CHOSEN} == CHOSEN:
-        how = "chosen, as the factors above; weights=mean: as they are"
-    return f"scale: {metrics['summary']['scale']:.4g} ({how})"
 
 
 def _title(metrics: Metrics) -> str:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from lorafold.commands.merge.table import not_converged, one_line, show
-from lorafold.pipelines.merge.settings import CHOSEN
+from lorafold.pipelines.merge.table import LEGEND
 from tests.demo_pair import run_metrics
 
 SIDES = ("left", "right")
@@ -87,9 +87,7 @@ def test_a_real_merge_row_by_row():
             f"{sum(entry['converged'] for entry in modules)}/{len(modules)}",
         ]
     assert [line.split()[0] for line in lines if line.startswith("#")] == ["#1:", "#2:"]
-    assert (
-        f"scale: {merged()['summary']['scale']:.4g} (chosen, as the factors above; weights=mean: as they are)" in lines
-    )
+    assert any(line.startswith(f"strength: {merged()['summary']['scale']:.4g} times") for line in lines)
     failed = sum(not entry["converged"] for entry in found)
     assert 0 < failed < len(found)
     assert any(line.startswith(f"not converged: {failed} of {len(found)} modules") for line in lines)
@@ -116,8 +114,7 @@ def test_the_table_fits_and_paths_stay_whole(width, count):
     flux = [module(f"lora_unet_single_blocks_{i}_linear1", phi=(0.5,) * count, kept=(0.5,) * count) for i in range(38)]
     content = metrics(flux, count)
     lines = shown(content, width)
-    tables = [line for line in lines if not line.startswith("#")]
-    assert max(map(len, tables)) <= 80
+    assert max(map(len, lines[: lines.index(LEGEND.splitlines()[-1]) + 1])) <= 80
     assert any(line.startswith("single block 36-37") for line in lines)
     assert all(any(entry["path"] in line for line in lines) for entry in content["inputs"])
 
@@ -147,20 +144,11 @@ def test_one_line_is_the_total_row_in_words():
     )
 
 
-def test_a_scale_that_was_chosen_and_gains_are_said():
+def test_gains_are_said():
     content = metrics(LAYERS)
-    content["config"] |= {"scale": "mean_norm", "weights": "mean"}
-    content["summary"]["scale"] = 0.61803
     content["inputs"][0]["gain"] = 1.2345
     lines = shown(content, 400)
-    assert "scale: 0.618 (mean_norm)" in lines
     assert [line.endswith("(rank 8-16, times 1.23)") for line in lines if line.startswith("#")] == [True, False]
-
-
-def test_nothing_is_said_of_a_scale_that_was_given():
-    content = metrics(LAYERS)
-    content["config"]["scale"] = content["summary"]["scale"] = 2.0
-    assert not any(line.startswith("scale") for line in shown(content))
 
 
 def test_a_rank_that_no_module_needs_is_said():
@@ -176,7 +164,10 @@ def test_a_rank_that_no_module_needs_is_said():
 
 def test_the_page_is_named_where_there_is_one():
     lines = shown(metrics(LAYERS) | {"page": "/runs/overlap.html"})
-    assert lines[-2:] == ["overlap before and after: /runs/overlap.html", "merged adapter: /runs/merged.safetensors"]
+    assert (lines[-3], lines[-1]) == (
+        "overlap before and after: /runs/overlap.html",
+        "merged adapter: /runs/merged.safetensors",
+    )
     for none in ({}, {"page": None}):
         assert not any("overlap before" in line for line in shown(metrics(LAYERS) | none))
 
@@ -186,26 +177,6 @@ def test_output_is_ascii_where_the_stream_is():
     show(metrics(LAYERS), Console(file=stream, width=80))
     stream.flush()
     assert b"merged adapter: /runs/merged.safetensors" in stream.buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("settings", "scale", "said"),
-    [
-        ({"scale": 1.0}, 1.0, []),
-        ({"scale": 0.7}, 0.7, []),
-        ({"scale": "each"}, 1.0, ["scale: 1 (each)"]),
-        ({"scale": "mean_norm", "balance": False}, 1.31415, ["scale: 1.314 (mean_norm)"]),
-        ({"scale": "svc"}, 1.0, ["scale: one for each singular direction (svc)"]),
-        ({**CHOSEN, "weights": "mean"}, 1.31415, ["scale: 1.314 (retained)"]),
-        (CHOSEN, 1.31415, ["scale: 1.314 (chosen, as the factors above; weights=mean: as they are)"]),
-    ],
-    ids=str,
-)
-def test_a_scale_that_was_not_given_is_told(settings, scale, said):
-    content = metrics(LAYERS)
-    content["config"] |= settings
-    content["summary"]["scale"] = scale
-    assert [line for line in shown(content, 120) if line.startswith("scale")] == said
 
 
 @pytest.mark.parametrize(
