@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from lorafold.pipelines.convert.settings import ConvertSettings
     from lorafold.pipelines.distill.pipeline import DistillResult, distill
     from lorafold.pipelines.distill.settings import DistillSettings
+    from lorafold.pipelines.extract.pipeline import ExtractResult, extract
+    from lorafold.pipelines.extract.settings import ExtractSettings
+    from lorafold.pipelines.fuse.pipeline import FuseResult, fuse
+    from lorafold.pipelines.fuse.settings import FuseSettings
     from lorafold.pipelines.inspect.pipeline import InspectResult, inspect
     from lorafold.pipelines.inspect.settings import InspectSettings
     from lorafold.pipelines.merge.pipeline import MergeResult, merge
@@ -56,6 +60,10 @@ __all__ = [
     "ConvertSettings",
     "DistillResult",
     "DistillSettings",
+    "ExtractResult",
+    "ExtractSettings",
+    "FuseResult",
+    "FuseSettings",
     "InspectResult",
     "InspectSettings",
     "LorafoldError",
@@ -75,7 +83,9 @@ __all__ = [
     "core_rule",
     "distance",
     "distill",
+    "extract",
     "format",
+    "fuse",
     "inspect",
     "load",
     "merge",
@@ -87,7 +97,10 @@ __all__ = [
     "solver",
 ]
 
-_VERBS = ("align", "calibrate", "compare", "convert", "distill", "inspect", "merge", "reproduce", "resize")
+_VERBS = (
+    *("align", "calibrate", "compare", "convert", "distill", "extract", "fuse"),
+    *("inspect", "merge", "reproduce", "resize"),
+)
 _HOMES = {
     **dict.fromkeys(("Adapter", "Module", "load", "save"), "lorafold.adapters"),
     "LorafoldError": "lorafold.common.errors",

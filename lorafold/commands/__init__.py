@@ -15,6 +15,8 @@ from lorafold.commands.calibrate.config import CalibrateConfig
 from lorafold.commands.compare.config import CompareConfig
 from lorafold.commands.convert.config import ConvertConfig
 from lorafold.commands.distill.config import DistillConfig
+from lorafold.commands.extract.config import ExtractConfig
+from lorafold.commands.fuse.config import FuseConfig
 from lorafold.commands.inspect.config import InspectConfig
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.report.config import ReportConfig
@@ -67,6 +69,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "resize": Command("the same adapter with lower ranks, each where it is needed", ResizeConfig, "resize.run:resize"),
     "convert": Command("the same adapter in another format", ConvertConfig, "convert.run:convert"),
+    "extract": Command("two models in, their difference out as an adapter", ExtractConfig, "extract.run:extract"),
+    "fuse": Command("adapters written into their model", FuseConfig, "fuse.run:fuse"),
     "reproduce": Command(
         "an earlier merge again, and whether it comes out the same",
         ReproduceConfig,

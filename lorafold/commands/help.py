@@ -15,6 +15,7 @@ from lorafold.common.settings import COMES_OUT, GOES_IN, RUNS, entries
 # Texts that commands share.
 ADAPTERS = "files or folders, hf:user/repository too, by their names alone; demo: the pair that lorafold ships"
 ONE_ADAPTER = "file or folder, by its name alone; demo: the first of the pair that lorafold ships"
+MODEL = "a whole model: safetensors, or a folder of transformers or diffusers, in shards too"
 OUTPUT = "file or folder; null: in the run's folder"
 OVERWRITE = "true: replace what is at output, or in the run's folder"
 PAGE = "write overlap.html, a page for the browser"

@@ -14,6 +14,8 @@ class Stage(StrEnum):
 
     MERGE = "merging"
     LIFT = "building"
+    EXTRACT = "extracting"
+    FUSE = "fusing"
     OTHER_RANK = "ranking"  # which rank would keep an adapter that vanishes at this one
 
 

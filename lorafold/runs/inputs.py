@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lorafold.adapters.files.foreign import remote
+from lorafold.adapters.files.model_files import model_files
 from lorafold.adapters.formats.fingerprint import file_sha256, fingerprint, unchanged
 from lorafold.common.errors import LorafoldError
 from lorafold.common.homes import with_home
@@ -87,6 +89,18 @@ def with_fingerprints(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def hashed(inputs: Sequence[Mapping[str, Any]], hashes: Sequence[str]) -> list[dict[str, Any]]:
+def watched(
+    paths: Sequence[Path], work: Callable[[], Result], files: Sequence[Path] = ()
+) -> tuple[Result, list[str | None]]:
+    """Do the work on whole models, of which no SHA-256 is taken: it would need as long as the work.
+
+    Raises:
+        LorafoldError: a file of a model changes meanwhile.
+    """
+    with unchanged((), [*chain.from_iterable(model_files(path).tensors for path in paths), *files]):
+        return work(), [None] * len(paths)
+
+
+def hashed(inputs: Sequence[Mapping[str, Any]], hashes: Sequence[str | None]) -> list[dict[str, Any]]:
     """The entries of the inputs, each with its SHA-256."""
     return [{**entry, "sha256": sha256} for entry, sha256 in zip(inputs, hashes, strict=True)]

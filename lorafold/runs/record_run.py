@@ -31,6 +31,7 @@ from lorafold.runs.tracking import find_tracker
 log = logging.getLogger(__name__)
 
 Metrics = dict[str, Any]  # the content of metrics.json
+Guarded = Callable[[Sequence[Path], Callable[[], Any], Sequence[Path]], tuple[Any, Sequence[str | None]]]
 # How a run is run; the others say what comes out.
 _NOT_RECORDED = ("path", "score", "resume", "overwrite")
 
@@ -42,7 +43,7 @@ class Outcome:
     Args:
         run: where it goes.
         config: the settings of the command.
-        inputs: paths of the adapters, and `hashes` their SHA-256.
+        inputs: paths of the adapters, and `hashes` their SHA-256, where they were taken.
         result: what the library returned; its `metrics()` are in the record.
         metrics: the record so far.
     """
@@ -50,7 +51,7 @@ class Outcome:
     run: Run
     config: Any
     inputs: Sequence[Path]
-    hashes: Sequence[str]
+    hashes: Sequence[str | None]
     result: Any
     metrics: Metrics
 
@@ -73,9 +74,11 @@ class Recorded:
         show: print the record as a table.
         paths: (adapters, where the user stands): the files of the inputs.
         resolved: (settings, number of adapters): the settings as they count.
-        write: save what was made; returns its entries in the record.
+        write: save what was made; returns its entries in the record, which hold where the result has others.
         extras: write what else there is, once the adapter is there; returns its entries in the record.
         warning: what must be said of the record; empty if nothing.
+        given: the setting that names the inputs.
+        guarded: (paths, work, other files): does the work, and beside it takes their hashes; None where there is none.
     """
 
     name: str
@@ -88,6 +91,8 @@ class Recorded:
     write: Callable[[Outcome], Metrics] | None = None
     extras: Callable[[Outcome], Metrics] | None = None
     warning: Callable[[Metrics], str] = lambda _: ""
+    given: str = "adapters"
+    guarded: Guarded = with_fingerprints
 
 
 def record_run(run: Run, config: Any, command: Recorded) -> Metrics:
@@ -100,11 +105,13 @@ def record_run(run: Run, config: Any, command: Recorded) -> Metrics:
         LorafoldError: a mistake in the settings or the files; nothing is written then.
     """
     start = perf_counter()
-    paths, config = command.paths(config.adapters, run.base), run.located(config)
+    paths, config = command.paths(getattr(config, command.given), run.base), run.located(config)
     with cpu_threads(config.threads):
         settings = config.settings()
         device = getattr(command.check(settings, len(paths)), "device", torch.device("cpu"))
-        metrics = opening(command.name, run, _config(config, paths, command.resolved(settings, len(paths))), device)
+        metrics = opening(
+            command.name, run, _config(command, config, paths, command.resolved(settings, len(paths))), device
+        )
         if _asked(config, "resume") and (earlier := _finished(run, metrics["config"], config, paths)):
             return earlier
         check_output(run.base, _asked(config, "output"), bool(_asked(config, "overwrite")), _read(config, paths))
@@ -112,7 +119,7 @@ def record_run(run: Run, config: Any, command: Recorded) -> Metrics:
         track = find_tracker(config.tracker) if _asked(config, "tracker") else None
         clear(run.folder)
         files = statistics_paths(config)
-        result, hashes = with_fingerprints(paths, lambda: command.work(run, paths, settings), files)
+        result, hashes = command.guarded(paths, lambda: command.work(run, paths, settings), files)
         if files:
             metrics["calibration"] = hashed([{"path": str(file)} for file in files], hashes[len(paths) :])
             hashes = hashes[: len(paths)]
@@ -127,10 +134,11 @@ def record_run(run: Run, config: Any, command: Recorded) -> Metrics:
 def _complete(outcome: Outcome, command: Recorded, judge: Evaluator | None, start: float) -> None:
     """Write what there is to write, and complete the record."""
     metrics, folder, watch = outcome.metrics, outcome.run.folder, Stopwatch()
+    written: Metrics = {}
     if command.write:
         with watch("write"):
-            metrics |= command.write(outcome)
-    metrics |= outcome.result.metrics()
+            written = command.write(outcome)
+    metrics |= {**outcome.result.metrics(), **written}
     metrics["inputs"] = hashed(metrics["inputs"], outcome.hashes)
     seconds = metrics["summary"]["seconds"]
     seconds["total"] = perf_counter() - start  # for a page
@@ -167,12 +175,13 @@ def _asked(config: Any, name: str) -> Any:
     return getattr(config, name, None)
 
 
-def _config(config: Any, paths: Sequence[Path], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _config(command: Recorded, config: Any, paths: Sequence[Path], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting as it counts, paths and threads as they were in fact."""
-    adapters = "demo" if config.adapters == "demo" else [str(path) for path in paths]
-    names = [field.name for field in fields(config) if field.name not in (*settings, "adapters", *_NOT_RECORDED)]
+    given = getattr(config, command.given)
+    inputs = given if given == "demo" else [str(path) for path in paths] if command.given == "adapters" else str(*paths)
+    names = [field.name for field in fields(config) if field.name not in (*settings, command.given, *_NOT_RECORDED)]
     values = {name: getattr(config, name) for name in names}
-    return {"adapters": adapters, **settings, **values, "threads": torch.get_num_threads()}
+    return {command.given: inputs, **settings, **values, "threads": torch.get_num_threads()}
 
 
 def _read(config: Any, paths: Sequence[Path]) -> list[Path]:
@@ -191,7 +200,7 @@ def _finished(run: Run, recorded: Mapping[str, Any], config: Any, paths: Sequenc
 
 def _tell(run: Run, metrics: Metrics, command: Recorded) -> None:
     if len(metrics["inputs"]) > 1:
-        run.announce(metrics["config"]["adapters"])
+        run.announce(metrics["config"].get("adapters"))
     log.info("%s; wrote %s", command.one_line(metrics), metrics.get("output", {"path": run.folder})["path"])
     if warning := command.warning(metrics):
         log.info("%s", warning)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import lorafold
 from lorafold.adapters import save
 from lorafold.commands import COMMANDS
 from lorafold.common.options import choices
@@ -31,7 +32,7 @@ PAIR, LONG_PAIR = "adapters=[a.safetensors,b.safetensors]", f"adapters=[{LONG}_1
 DISTILL = ["distill", "base=MODEL", "inputs=[a_in.safetensors,b_in.safetensors]", "rank=3", "steps=2"]
 # A tiny model of text, an adapter of it, and inputs.
 CALIBRATE = ["calibrate", "base=LLM", "inputs=texts.txt"]
-LONG_NAMED = ("merge", "compare", "calibrate", "distill", "align", "inspect", "resize", "convert")
+LONG_NAMED = ("merge", "compare", "calibrate", "distill", "align", "inspect", "resize", "convert", "extract", "fuse")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,8 @@ def folder(tmp_path_factory, warm) -> Path:
         (place / name).rename(place / f"for_{LONG}_{number}")
     model_folder("llama", place / "LLM")
     adapter_folders("llama", place)[0].rename(place / f"of_{LONG}")
+    model = lorafold.fuse(place / "LLM", [place / f"of_{LONG}"])
+    model.save(place / f"tuned_{LONG}")
     (place / "texts.txt").write_text("".join(f"{WORDS} {'a ' * i}\n" for i in range(32)), encoding="utf-8")
     assert warm.piped("merge", PAIR, "rank=3", "hydra.run.dir=RUN", cwd=place).returncode == 0
     assert warm.piped("merge", PAIR, "rank=2,3,0", "-m", "hydra.sweep.dir=DIR", "page=false", cwd=place).returncode == 1
@@ -76,6 +79,8 @@ GOOD = [
     ["inspect", f"adapters={LONG}_1.safetensors"],
     ["resize", f"adapters={LONG}_1.safetensors", "energy=0.9"],
     ["convert", f"adapters={LONG}_1.safetensors", "format=diffusers"],
+    ["extract", "base=LLM", f"tuned=tuned_{LONG}", "rank=2", "biases=true"],
+    ["fuse", "base=LLM", f"adapters=of_{LONG}"],
     ["reproduce", "RUN"],
     ["report", "DIR"],
 ]
@@ -109,6 +114,10 @@ BAD = [
     ["inspect", "adapters=nope"],
     ["resize"],
     ["convert", "format=koya"],
+    ["extract"],
+    ["extract", "base=LLM", "tuned=LLM"],
+    ["fuse"],
+    ["fuse", "base=LLM", "adapters=a.safetensors"],
     ["reproduce", "nope"],
     ["report", "nope"],
 ]

@@ -68,6 +68,14 @@ DEFAULTS = {
     "inspect": {**RUN, "input_rank": 128, "csv": False},
     "resize": {**BASE, **OUTPUT, **RUN, **PLACE, **dict.fromkeys(("rank", "energy", "ratio", "parameters"))},
     "convert": {**BASE, **OUTPUT, **RUN, "format": None, "target": None, "model": None},
+    "extract": {
+        **OUTPUT,
+        **dict.fromkeys(("base", "tuned", "rank", "energy", "budget", "format", "threads")),
+        **dict.fromkeys(("biases", "embeddings", "exact"), False),
+        **dict.fromkeys(("device", "dtype"), "auto"),
+        "seed": 0,
+    },
+    "fuse": {**OUTPUT, **RUN, "base": None, "weights": None, "rounding": "nearest", "device": "auto", "seed": 0},
     "reproduce": {"run": None, "tolerance": 1e-3, "threads": None},
     "report": {"runs": "outputs", "chosen": None},
 }

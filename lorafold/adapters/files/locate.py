@@ -14,7 +14,7 @@ MLX_NAME = "adapters.safetensors"
 SHARD = re.compile(r"adapter_model-(\d{5})-of-(\d{5})\.safetensors")
 STATISTICS = ".stats.safetensors"  # beside an adapter: what `lorafold calibrate` has left
 _WEIGHT = re.compile(r"(.+)[:=@](-?\d*\.?\d+)")  # as in prompts of the WebUIs
-_PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth"})
+PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth"})
 
 
 def locate(path: str | Path) -> Path:
@@ -30,8 +30,8 @@ def locate(path: str | Path) -> Path:
         return _in_folder(path)
     if error := folder_of(path) or training_state(path):
         raise error
-    if path.suffix.lower() in _PICKLES:
-        raise _pickle(path)
+    if path.suffix.lower() in PICKLES:
+        raise pickle_refused(path)
     return path
 
 
@@ -66,9 +66,9 @@ def _in_folder(folder: Path) -> Path:
         )
     if error := nested(folder):
         raise error
-    pickles = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in _PICKLES]
+    pickles = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in PICKLES]
     for file in sorted(pickles, key=lambda file: training_state(file) is not None):  # an adapter's before a state's
-        raise training_state(file) or _pickle(file)
+        raise training_state(file) or pickle_refused(file)
     raise LorafoldError(
         "the folder holds no safetensors file" if any(folder.iterdir()) else "the folder is empty",
         path=folder,
@@ -76,7 +76,7 @@ def _in_folder(folder: Path) -> Path:
     )
 
 
-def _pickle(path: Path) -> LorafoldError:
+def pickle_refused(path: Path) -> LorafoldError:
     """A pickle can run any code when it is read, so lorafold never does."""
     source, target = str(path), str(path.with_suffix(".safetensors"))
     return LorafoldError(

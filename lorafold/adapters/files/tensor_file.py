@@ -121,12 +121,23 @@ def _check_names(path: Path, tensors: Mapping[str, Tensor]) -> None:
                 path, key, f"a name of {len(key)} characters for {tensor.ndim} axes, expected at most "
                 f"{_LONGEST_NAME} and {_MOST_AXES}"
             )  # fmt: skip
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        stated = json.loads(file.read(size), object_pairs_hook=tuple)
+    _, stated = _stated(path, tuple)
     twice = [key for key, count in Counter(key for key, _ in stated).items() if count > 1]
     if twice:
         raise _damaged(path, twice[0], "there twice in the header")
+
+
+def offsets(path: Path) -> dict[str, int]:
+    """Where the bytes of each tensor begin, in a file that `open_tensors` has checked."""
+    start, stated = _stated(path, dict)
+    return {key: start + entry["data_offsets"][0] for key, entry in stated.items() if key != "__metadata__"}
+
+
+def _stated(path: Path, pairs: Callable[[Any], Any]) -> tuple[int, Any]:
+    """Where the data begin, and the header, its objects made by `pairs`."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return 8 + size, json.loads(file.read(size), object_pairs_hook=pairs)
 
 
 def _damaged(path: Path, key: str, problem: str) -> LorafoldError:

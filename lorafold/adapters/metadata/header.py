@@ -19,7 +19,7 @@ HASHES = ("sshs_", "modelspec.hash_sha256")
 # Ranks and scales of the input's layers; its format writes them anew.
 _LAYOUT = "lora_adapter_metadata"
 # Settings that say where things are and how fast they go, not what comes out.
-_ELSEWHERE = ("adapters", "base", "allow_different_bases", "output", "page", "evaluator", "tracker", "threads")
+_ELSEWHERE = ("adapters", "base", "tuned", "allow_different_bases", "output", "page", "evaluator", "tracker", "threads")
 
 
 def merged_metadata(
@@ -59,7 +59,11 @@ def merged_metadata(
 
 
 def signed(
-    adapter: Adapter, command: str, config: Mapping[str, Any], hashes: Sequence[str], reference: str | None = None
+    adapter: Adapter,
+    command: str,
+    config: Mapping[str, Any],
+    hashes: Sequence[str | None],
+    reference: str | None = None,
 ) -> Adapter:
     """The adapter that a command made, saying so: its entry "lorafold" names command, settings and inputs.
 
@@ -68,7 +72,7 @@ def signed(
         command: such as "merge".
         config: all settings, resolved. Of choices the name is written down, of all of them together the SHA-256, but
             for those that do not change what comes out.
-        hashes: SHA-256 of each input.
+        hashes: SHA-256 of each input; None where it was not taken.
         reference: likewise of what the adapter was matched to, if there is such a thing.
     """
     entry = json.loads(adapter.metadata["lorafold"])

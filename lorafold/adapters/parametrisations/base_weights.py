@@ -5,7 +5,6 @@ A file, or a folder with the files of a checkpoint (shards too) or with one fold
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lorafold.adapters.files.factor_pair import floating
+from lorafold.adapters.files.model_files import shards
 from lorafold.adapters.files.tensor_file import TensorFile, open_tensors
 from lorafold.adapters.module import Module
 from lorafold.adapters.naming import ARCHITECTURES, STYLES, places
@@ -61,7 +61,7 @@ class BaseWeights:
 
     def _find(self, module: Module, transposed: bool) -> str:
         shape = module.shape[::-1] if transposed else module.shape
-        for query, whole in chain(_queries(module.name), _aliases(module.name)):
+        for query, whole in chain(queries(module.name), _aliases(module.name)):
             names = [name for name in self.tails.get(query, []) if not whole or name.replace(".", "_") == query]
             fitting = [name for name in names if self._shape(name) == shape]
             if len(fitting) == 1:
@@ -108,7 +108,7 @@ def open_base(path: str | Path) -> BaseWeights:
                 tensors.setdefault(f"{component}{key.removesuffix(_SUFFIX)}", (file, key))
     if not tensors:
         raise LorafoldError("holds no weights as safetensors", path=path, remedy="Name a folder or file that does.")
-    return BaseWeights(path, tensors, _tails(tensors))
+    return BaseWeights(path, tensors, tails_of(tensors))
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
@@ -122,20 +122,12 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
         yield from ((component, file) for file in sorted(files, key=lambda file: (len(file.name), file.name)))
 
 
-def _listed(folder: Path) -> set[Path]:
+def _listed(folder: Path) -> list[Path]:
     """The shards that an index names, if there is one."""
-    for index in sorted(folder.glob("*.safetensors.index.json")):
-        try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-            raise LorafoldError(
-                f"not an index of shards ({error!r})", path=index, remedy="Download it again."
-            ) from error
-        return {folder / str(name) for name in names}
-    return set()
+    return next((shards(index) for index in sorted(folder.glob("*.safetensors.index.json"))), [])
 
 
-def _tails(names: Mapping[str, object]) -> dict[str, list[str]]:
+def tails_of(names: Mapping[str, object]) -> dict[str, list[str]]:
     tails: dict[str, list[str]] = defaultdict(list)
     for name in names:
         parts = name.split(".")
@@ -144,7 +136,7 @@ def _tails(names: Mapping[str, object]) -> dict[str, list[str]]:
     return dict(tails)
 
 
-def _queries(name: str) -> Iterator[tuple[str, bool]]:
+def queries(name: str) -> Iterator[tuple[str, bool]]:
     """Ends of names that the layer may have, the surest first, and whether nothing may precede them.
 
     One of the two names may begin with what wraps the model, such as "bert." of a task's head, but not both.

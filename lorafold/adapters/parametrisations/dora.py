@@ -31,12 +31,12 @@ def fold_magnitude(module: Module, weight: Tensor, magnitude: Tensor, rank: int)
         magnitude: (m, 1) or (1, in).
     """
     dtype = torch.promote_types(module.up.dtype, torch.float32)
-    up, down, lost = truncate(_update(module, weight.double(), magnitude.double()), rank)
+    up, down, lost = truncate(dora_update(module, weight.double(), magnitude.double()), rank)
     return replace(module, up=up.to(dtype), down=down.to(dtype), scale=1.0, bias=_bias(module), lost=lost)
 
 
-def _update(module: Module, weight: Tensor, magnitude: Tensor) -> Tensor:
-    """W' - W (m, n)."""
+def dora_update(module: Module, weight: Tensor, magnitude: Tensor) -> Tensor:
+    """W' - W (m, n), exactly; the arguments are those of `fold_magnitude`, in float64."""
     changed = torch.addmm(weight, module.up.double(), module.down.double(), alpha=module.scale)
     blocks = changed.view(len(changed), -1, math.prod(module.kernel))  # (m, in, K)
     per_output = magnitude.shape[1] == 1 and magnitude.shape[0] == len(changed)

@@ -6,13 +6,13 @@ b = modules, N = adapters, R = core dimension, r = rank, K = largest slot.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from lorafold.common.errors import LorafoldError
+from lorafold.common.seeds import generator_of
 from lorafold.core_rules import CoreRule, Factors
 from lorafold.core_space import CoreBatch, Layer
 from lorafold.geometry.eigen import eigh
@@ -80,9 +80,7 @@ def noise(names: Iterable[str], shape: Sequence[int], seed: int) -> Tensor:
     """Uniform numbers in [0, 1) of a shape (N, r, r) for each module, from the seed and its name.  (b, N, r, r)"""
 
     def draw(name: str) -> Tensor:
-        digest = blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
-        return torch.rand(*shape, generator=generator, dtype=torch.float64)
+        return torch.rand(*shape, generator=generator_of(seed, name), dtype=torch.float64)
 
     return torch.stack([draw(name) for name in names])
 

@@ -1,0 +1,38 @@
+"""The settings of `lorafold fuse`, as the command line takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from lorafold.commands.help import ADAPTERS, MODEL, OVERWRITE, THREADS, Help
+from lorafold.common.settings import COMES_OUT, GOES_IN, RUNS, part_of, setting
+from lorafold.pipelines.fuse.settings import FuseSettings
+
+
+@dataclass(frozen=True)
+class FuseConfig(FuseSettings):
+    """`conf/fuse.yaml`: the settings of fusing, and what only the command needs to know."""
+
+    adapters: Any = setting("demo", ADAPTERS, GOES_IN)
+    base: str | None = setting(None, MODEL, GOES_IN)
+    output: str | None = setting(
+        None, "a file where the base is one, else a folder; null: in the run's folder", COMES_OUT
+    )
+    overwrite: bool = setting(False, OVERWRITE, COMES_OUT)
+    threads: int | None = setting(None, THREADS, RUNS)
+
+    help: ClassVar[Help] = Help(
+        "LoRA adapters written into the model that they were trained on: W + sum of weight times update, one tensor at "
+        "a time. The base stays as it is.",
+        (
+            " base=BASE adapters=a.safetensors output=MODEL",
+            " base=BASE 'adapters=[a,b]' 'weights=[0.7,0.3]'",
+        ),
+        leaves="fused.safetensors or fused/, a copy of the base with its dtypes, shards, index and configuration, and "
+        "metrics.json: how much each tensor changed, and what rounding did to it",
+    )
+
+    def settings(self) -> FuseSettings:
+        """What `lorafold.fuse` takes."""
+        return part_of(self, FuseSettings)

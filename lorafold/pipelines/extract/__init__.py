@@ -1,0 +1,1 @@
+"""`lorafold.extract`: settings, pipeline, metrics."""

@@ -1,0 +1,1 @@
+"""`lorafold.fuse`: settings, pipeline, metrics."""
