@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from functools import cache
+from itertools import count
 from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
@@ -61,6 +62,8 @@ COMMANDS = {
     for command in line.split(" && ")
 }
 PYTHON = {f"{block.document} {n}": (block.document, block.text) for n, block in enumerate(BLOCKS) if block.python}
+# What a command makes gets another name: the one that other commands read is there already, in whatever order they run.
+MADE, NEW = ("hydra.sweep.dir=DIR", "output=stats"), count()
 IN_CI = (  # on a fresh machine, by .ci/run
     "pip install -e .",
     "pip install -e '.[test]'",
@@ -77,7 +80,7 @@ def folder(tmp_path_factory, warm):
 
 def filled(place: Path, warm, document: str) -> Path:
     if any("base=MODEL" in block.text for block in BLOCKS if block.document == document):
-        add_model(place)
+        add_model(place, warm)
     for seed, name in enumerate("ab", 1):
         save(random_adapter("kohya", SHAPES, 4, seed=seed), place / f"{name}.safetensors")
     peft = ("convert", "adapters=b.safetensors", "format=peft", "output=peft_folder")
@@ -89,14 +92,17 @@ def filled(place: Path, warm, document: str) -> Path:
     return place
 
 
-def add_model(place: Path) -> None:
-    """A tiny model, adapters of two tasks, and inputs of each."""
+def add_model(place: Path, warm) -> None:
+    """A tiny model, adapters of two tasks, inputs of each, and what those say."""
     folders = pytest.importorskip("tests.clients.folders", exc_type=ImportError)
     folders.model_folder("llama", place / "MODEL")
     for number, (adapter, task) in enumerate(zip(folders.adapter_folders("llama", place), "ab", strict=True), 1):
         adapter.rename(place / f"task_{task}")
         lines = (" ".join(["c", *["a"] * (i % 5), *["b"] * number, "d"]) for i in range(32))
         (place / f"{task}.txt").write_text("\n".join(lines), encoding="utf-8")
+    words = ("base=MODEL", "adapters=[task_a,task_b]", "inputs=[a.txt,b.txt]", "output=stats")
+    output = warm.piped("calibrate", *words, cwd=place)
+    assert output.returncode == 0, output.stderr
 
 
 def test_there_are_blocks_of_both_kinds():
@@ -112,7 +118,8 @@ def test_a_command(warm, folder, document, command):
         return
     assert command.startswith(PROGRAM), f"{command!r} is neither run here nor in .ci/run"
     words = shlex.split(command.removeprefix(PROGRAM).replace("n_trials=20", "n_trials=4"))
-    if words[0] == "merge" and "adapters=" not in command:
+    words = [f"{word}_{next(NEW)}" if word in MADE else word for word in words]
+    if words[0] == "merge" and all("=" in word or word == "-m" for word in words[1:]) and "adapters=" not in command:
         words.append(PAIR)
     if "optuna" in command:
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")

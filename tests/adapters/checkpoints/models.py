@@ -43,7 +43,8 @@ def model_folder(path: Path, tensors: Mapping[str, Tensor], shards: int = 2) -> 
     if shards == 1:
         model_file(path / "model.safetensors", tensors)
         return path
-    keys, places = sorted(tensors), {}
+    keys = sorted(tensors)
+    places: dict[str, str] = {}
     for number in range(shards):
         name = f"model-{number + 1:05}-of-{shards:05}.safetensors"
         part = keys[number::shards]
