@@ -224,7 +224,7 @@ def test_a_notebook_shows_the_table_of_a_comparison_and_of_an_inspection():
     (numbers,) = pair.metrics()["summary"]["pairs"]
     html = Cells(pair._repr_html_())
     total = html.rows[-1]
-    assert html.tags == TAGS and total[1] == f"{numbers['left']['phi']:.3f} ({numbers['left']['chance']:.3f})"
+    assert html.tags == TAGS and total[1] == f"{numbers['left']['null_phi']:.3f} ({numbers['left']['null_median']:.3f})"
     assert total[-1] == f"{numbers['cosine']:+.4f}" and numbers["reading"][-1] in html.texts
     pairs = Cells(three._repr_html_()).rows[1:]
     assert [row[0] for row in pairs] == ["#1 #2", "#1 #3", "#2 #3"]

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lorafold.console.tables import SIDES
+from lorafold.pipelines.compare.metrics import NULL_KEYS
 from lorafold.runs.csv_table import write_csv
 
-_SIDE = ("k", "l", "phi", "phi_grid_mean", "chance", "z", "p", "p_adjusted")
+_RANDOM = ("phi_grid_mean", "random", "random_z", "random_p", "random_p_adjusted")
+_SIDE = ("k", "l", "phi", *NULL_KEYS, *_RANDOM)
 
 
 def write_modules(path: Path, metrics: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     console.print(drawn(compare_table(metrics)))
     for number, adapter in enumerate(metrics["inputs"], 1):
         say(console, f"#{number}: {relative_to_cwd(str(adapter['path']))} (rank {span(adapter['ranks'])})")
-    for line in explanation(pairs):
+    for line in explanation(metrics["summary"]):
         console.print(line, markup=False)
     if len(pairs) > MAX_PAIRS:
         console.print(f"... and {len(pairs) - MAX_PAIRS} more pairs in metrics.json")

@@ -14,14 +14,16 @@ from lorafold.common.text import short_names
 from lorafold.pages.overlap.angles import RIGHT_ANGLE, Dimensions, histogram, random_pair, representative
 from lorafold.pages.overlap.grids import SIDES, Grids, packed_grid, step_of
 from lorafold.pages.packing import packed, plain
+from lorafold.pipelines.compare.metrics import NULL_KEYS
 
 Json = dict[str, Any]
 Pair = tuple[int, int]
 
 _MODULE = ("name", "group", "kind", "shape", "ranks", "numerical_ranks", "norms")
 _PAIR = ("cosine", "norm_ratio")
-_SIDE = ("k", "l", "phi", "phi_grid_mean", "chance", "z", "p", "p_adjusted")
-_MATRICES = ("phi_matrix", "chance_matrix", "cosine_matrix")
+_RANDOM = ("random", "random_z", "random_p", "random_p_adjusted")
+_SIDE = ("k", "l", "phi", "phi_grid_mean", *NULL_KEYS, *_RANDOM)
+_MATRICES = ("phi_matrix", "random_matrix", "cosine_matrix")
 
 
 def payload(metrics: Mapping[str, Any], grids: Grids) -> Json:
@@ -37,10 +39,11 @@ def payload(metrics: Mapping[str, Any], grids: Grids) -> Json:
     content = {
         "command": metrics.get("command"),
         "adapters": _adapters(metrics.get("inputs") or []),
+        "panel": metrics.get("panel") or [],
         "modules": {key: _column(modules, key) for key in _MODULE},
         "pairs": pairs,
         "step": step,
-        "random": _random_bands(pairs),
+        "bands": _random_bands(pairs),
         **{key: summary.get(key) for key in _MATRICES},
         "run": {key: metrics.get(key) for key in ("environment", "config")}
         | {key: summary.get(key) for key in ("seconds", "peak_rss_mb")},

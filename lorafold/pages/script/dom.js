@@ -40,11 +40,11 @@ const columnName = (text, attributes = {}) => h("th", { scope: "col", ...attribu
 /** A list of facts: [term, description] pairs. */
 const facts = (entries) => entries.map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value)));
 
-/** phi as a bar from 0 to `top`, with a tick where chance is. */
-function meter(value, chance, top, side) {
+/** phi as a bar from 0 to `top`, with a tick where what it stands beside is. */
+function meter(value, level, top, side) {
   const at = (number) => `${Math.min(100, (100 * Math.max(0, number)) / top)}%`;
   const bar = h("span", { class: `meter ${side}`, "aria-hidden": "true" });
   if (value != null) bar.append(h("span", { class: "amount", style: { width: at(value) } }));
-  if (chance != null) bar.append(h("span", { class: "tick", style: { left: at(chance) } }));
+  if (level != null) bar.append(h("span", { class: "tick", style: { left: at(level) } }));
   return bar;
 }

@@ -9,7 +9,7 @@ function fixed(value, digits = 3) {
   return minus((Number(value.toFixed(digits)) || 0).toFixed(digits)); // no -0.000
 }
 
-/** Overlaps and chance levels; cosines, which are smaller. */
+/** Overlaps; cosines, which are smaller. */
 const overlap = (value) => fixed(value, 3);
 const cosine = (value) => fixed(value, 4);
 

@@ -1,4 +1,6 @@
-"""What overlaps mean beside chance: tests on the modules of one pair of adapters, and what they say together.
+"""What overlaps mean beside random subspaces: tests on the modules of one pair, and what they say together.
+
+Any two adapters of one base pass these tests; `null` has the question that says more.
 
 s = side (0 left, 1 right), M = modules; NaN stands for a module in which a side cannot be compared. In numpy, as
 `geometry.chance` is.
@@ -32,7 +34,7 @@ class Chance:
 
 @dataclass(frozen=True)
 class SignTest:
-    """Is the right overlap, beyond chance, larger than the left one?"""
+    """Is the right overlap, less that of random subspaces, larger than the left one?"""
 
     compared: int  # modules in which the two differ
     larger: int  # of them, those where the right one is larger
@@ -40,7 +42,7 @@ class SignTest:
 
 
 def chance_of(phi: Array, sizes: Counts, dims: Counts) -> Chance:
-    """Chance level, z-score and p-values of φ (s, M).
+    """Mean, z-score and p-values of φ (s, M) for random subspaces.
 
     p_adjusted is Holm's over all modules and both sides together: it holds under any dependence between them (the two
     sides of a module belong to one update), and whatever is <= alpha is all true with probability 1 - alpha.
@@ -70,7 +72,7 @@ def combined_p(p_values: Array) -> float | None:
 
 
 def sign_test(excess: Array) -> SignTest:
-    """One-sided paired sign test over modules on φ - chance (s, M), right against left; ties are dropped."""
+    """One-sided paired sign test over modules on φ - E φ (s, M), right against left; ties are dropped."""
     from scipy.special import bdtrc
 
     difference = excess[1] - excess[0]

@@ -17,33 +17,56 @@ from lorafold.common.peak_memory import peak_memory
 from lorafold.geometry import expected_phi
 from lorafold.pipelines._metrics import Json, input_entry
 from lorafold.pipelines.compare.chance import Array, combined_p, sign_test
+from lorafold.pipelines.compare.null import Draws, Null
 from lorafold.pipelines.compare.pair import SIDES, Bools, ComparedBatch, Modules, Pair, modules_of, pair_of
 from lorafold.pipelines.compare.verdict import read_pair, shared_initialisation, verdict
 
+# Of one side of a module, beside the null: see `null_of`.
+NULL_KEYS = (
+    "null_k",
+    "null_l",
+    "null_draws",
+    "null_phi",
+    "null_median",
+    "null_spread",
+    "effect",
+    "p",
+    "p_adjusted",
+)
+
 
 def compare_metrics(
-    inputs: Sequence[Adapter], batches: Sequence[ComparedBatch], alpha: float, seconds: Mapping[str, float]
+    inputs: Sequence[Adapter],
+    batches: Sequence[ComparedBatch],
+    draws: Mapping[tuple[int, int], Draws],
+    alpha: float,
+    seconds: Mapping[str, float],
+    panel: Sequence[Adapter] = (),
 ) -> Json:
     """Inputs, summary and one entry per module, in the order of the first adapter; null where nothing is defined.
 
     Per pair: `cosine` of the updates as one vector each, and its standard deviation for independent updates
     (`cosine_null_sd`) and for independent ones inside the same subspaces (`cosine_shared_sd`); `norm_ratio`
     ‖ΔW_j‖ / ‖ΔW_i‖; `in_sum`, by which share of itself each is strengthened in ΔW_i + ΔW_j. Per side: the mean over
-    modules of φ and of its chance level, `phi_energy` weighted by ‖ΔW_i‖ ‖ΔW_j‖, the median z-score, in how many
-    modules the p-value adjusted for all modules and both sides (Holm) is at most alpha, and Fisher's combined p-value.
+    modules of φ, of φ as the null has it (`null_phi`, of equally many leading directions) and of the null's median; the
+    mean `effect` and its p-value; in how many modules p_adjusted is at most alpha (`beyond_null`), of how many in which
+    it could be (`decided`). What begins with `random` is by the standard of random subspaces: mean φ, median z-score,
+    modules in which Holm's p-value over all modules and both sides is at most alpha, Fisher's combined p-value.
+    `phi_energy` is φ weighted by ‖ΔW_i‖ ‖ΔW_j‖. `null` says what the null is: see `_null_entry`.
     """
     modules = modules_of(batches)
-    pairs = [pair_of(batches, modules, index) for index in batches[0].overlaps]
+    pairs = [pair_of(batches, modules, index, draws.get(index), alpha) for index in batches[0].overlaps]
     names = [layer.name for layer in modules.layers]
     groups = [group_of(name) for name in names]
     titles = labels(groups, limit=len(groups))
     parts = {"group": [titles[group] for group in groups], "kind": [kind_of(name) for name in names]}
     return {
         "inputs": [input_entry(*entry) for entry in zip(inputs, modules.energies.sum(1).tolist(), strict=True)],
+        "panel": [{"path": None if adapter.path is None else str(adapter.path)} for adapter in panel],
         "summary": {
             "modules": len(names),
             "alpha": alpha,
-            "pairs": [_pair(pair, alpha) for pair in pairs],
+            "pairs": [_pair(pair, alpha, len(panel)) for pair in pairs],
             **_matrices(modules, pairs),
             "groups": _parts(parts["group"], pairs),
             "kinds": _parts(parts["kind"], pairs),
@@ -54,7 +77,7 @@ def compare_metrics(
     }
 
 
-def _pair(pair: Pair, alpha: float) -> Json:
+def _pair(pair: Pair, alpha: float, panel: int) -> Json:
     cosine, norms = pair.cosine(), np.sqrt(pair.energies.sum(1))
     entry: Json = {
         "pair": list(pair.pair),
@@ -65,6 +88,7 @@ def _pair(pair: Pair, alpha: float) -> Json:
         "agreeing": int((pair.inner > 0).sum()),
         "norm_ratio": _ratio(norms),
         "in_sum": [_number(cosine * second / first) if first > 0 else None for first, second in (norms, norms[::-1])],
+        "null": _null_entry(pair, panel),
         **{side: _side_summary(pair, row, alpha) for row, side in enumerate(SIDES)},
     }
     entry["shared_initialisation"] = _initialisation(pair, entry["right"], alpha)
@@ -72,18 +96,47 @@ def _pair(pair: Pair, alpha: float) -> Json:
 
 
 def _side_summary(pair: Pair, row: int, alpha: float) -> Json:
-    phi, chance = pair.phi[row], pair.chance
+    phi, chance, null = pair.phi[row], pair.chance, pair.null
     weights = np.sqrt(pair.energies.prod(0))[np.isfinite(phi)]
     finite = phi[np.isfinite(phi)]
     return {
         "phi": _mean(phi),
-        "chance": _mean(chance.expected[row]),
         "phi_energy": float(weights @ finite / weights.sum()) if finite.size else None,
-        "z": float(np.median(chance.z[row][np.isfinite(phi)])) if finite.size else None,
         "tested": finite.size,
-        "significant": int((chance.p_adjusted[row] <= alpha).sum()),
-        "p_combined": combined_p(chance.p[row]),
+        "null_phi": _mean(_known(null.phi, null.median)[row]) if null else None,
+        "null_median": _mean(null.median[row]) if null else None,
+        "effect": _number(null.mean_effect[row]) if null else None,
+        "p": _number(null.mean_p[row]) if null else None,
+        "decided": int(np.isfinite(null.p_adjusted[row]).sum()) if null else 0,
+        "beyond_null": int((null.p_adjusted[row] <= alpha).sum()) if null else 0,
+        "random": _mean(chance.expected[row]),
+        "random_z": float(np.median(chance.z[row][np.isfinite(phi)])) if finite.size else None,
+        "beyond_random": int((chance.p_adjusted[row] <= alpha).sum()),
+        "random_p": combined_p(chance.p[row]),
     }
+
+
+def _null_entry(pair: Pair, panel: int) -> Json:
+    """What the null is: "panel", "mismatched layers", or null without any; and how many adapters the panel has.
+
+    Further the fewest and the most draws of a module, and leading directions that are compared; and the smallest
+    p-value that so many draws can give.
+    """
+    draws = pair.null.draws[pair.null.draws > 0] if pair.null else np.zeros(0)
+    if not pair.null or not draws.size:
+        return {"kind": None, "panel": panel, "draws": None, "directions": None, "smallest_p": None}
+    dims = pair.null.dims[:, (pair.null.draws > 0).any(0)]
+    return {
+        "kind": "panel" if panel else "mismatched layers",
+        "panel": panel,
+        "draws": [int(draws.min()), int(draws.max())],
+        "directions": [int(dims.min()), int(dims.max())],
+        "smallest_p": 1 / (1 + int(draws.max())),
+    }
+
+
+def _known(values: Array, where: Array) -> Array:
+    return np.where(np.isfinite(where), values, np.nan)
 
 
 def _initialisation(pair: Pair, right: Json, alpha: float) -> Json:
@@ -91,17 +144,17 @@ def _initialisation(pair: Pair, right: Json, alpha: float) -> Json:
     excess = pair.phi - pair.chance.expected
     test = sign_test(excess)
     return {
-        "detected": shared_initialisation(right["significant"], right["tested"], test.p, alpha),
+        "detected": shared_initialisation(right["beyond_random"], right["tested"], test.p, alpha),
         "modules": test.compared,
         "right_above_left": test.larger,
         "p": test.p,
-        "right_significant": right["significant"],
+        "right_beyond_random": right["beyond_random"],
         "excess": {side: _mean(excess[row]) for row, side in enumerate(SIDES)},
     }
 
 
 def _matrices(modules: Modules, pairs: Sequence[Pair]) -> Json:
-    """N x N, symmetric; on the diagonal an adapter with itself, and the chance level of another of its ranks."""
+    """N x N, symmetric; on the diagonal an adapter with itself, and φ of random subspaces of its ranks."""
     alone = [_chance_alone(modules, adapter) for adapter in range(len(modules.dims))]
     itself = [1.0 if energy > 0 else None for energy in modules.energies.sum(1)]
 
@@ -113,7 +166,7 @@ def _matrices(modules: Modules, pairs: Sequence[Pair]) -> Json:
 
     return {
         "phi_matrix": both_sides([itself, itself], lambda pair: pair.phi),
-        "chance_matrix": both_sides(list(zip(*alone, strict=True)), lambda pair: pair.chance.expected),
+        "random_matrix": both_sides(list(zip(*alone, strict=True)), lambda pair: pair.chance.expected),
         "cosine_matrix": _symmetric(itself, {pair.pair: _number(pair.cosine()) for pair in pairs}),
     }
 
@@ -141,7 +194,12 @@ def _parts(names: Sequence[str], pairs: Sequence[Pair]) -> list[Json]:
 
 def _part(pair: Pair, where: Bools) -> Json:
     sides = {
-        side: {"phi": _mean(pair.phi[row, where]), "chance": _mean(pair.chance.expected[row, where])}
+        side: {
+            "phi": _mean(pair.phi[row, where]),
+            "null_phi": _mean(_known(pair.null.phi, pair.null.median)[row, where]) if pair.null else None,
+            "null_median": _mean(pair.null.median[row, where]) if pair.null else None,
+            "random": _mean(pair.chance.expected[row, where]),
+        }
         for row, side in enumerate(SIDES)
     }
     return {"pair": list(pair.pair), **sides, "cosine": _number(pair.cosine(where))}
@@ -177,14 +235,26 @@ def _module_side(modules: Modules, pair: Pair, row: int, at: int) -> Json:
         "k": k,
         "l": other,
         "phi": _number(pair.phi[row, at]),
+        **_null_side(pair.null, row, at),
         "phi_grid_mean": _number(pair.grid_mean[row, at]),
-        "chance": _number(chance.expected[row, at]),
-        "z": _number(chance.z[row, at]),
-        "p": _number(chance.p[row, at]),
-        "p_adjusted": _number(chance.p_adjusted[row, at]),
+        "random": _number(chance.expected[row, at]),
+        "random_z": _number(chance.z[row, at]),
+        "random_p": _number(chance.p[row, at]),
+        "random_p_adjusted": _number(chance.p_adjusted[row, at]),
         "angles": pair.angles[row][at],
         "distances": {name: _number(values[row, at]) for name, values in pair.distances.items()},
     }
+
+
+def _null_side(null: Null | None, row: int, at: int) -> Json:
+    if null is None:
+        return dict.fromkeys(NULL_KEYS)
+    k, other = null.dims[:, at].tolist()
+    draws = int(null.draws[row, at])
+    measures = (null.median, null.spread, null.effect, null.p, null.p_adjusted)
+    numbers = [_number(values[row, at]) for values in measures]
+    phi = _number(null.phi[row, at]) if draws else None
+    return dict(zip(NULL_KEYS, (k if draws else None, other if draws else None, draws, phi, *numbers), strict=True))
 
 
 def _mean(values: Array) -> float | None:

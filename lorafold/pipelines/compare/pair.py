@@ -7,7 +7,7 @@ against chance are; NaN where nothing is defined.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from torch import Tensor
 
 from lorafold.common.text import brief
 from lorafold.core_space import Layer
+from lorafold.geometry import phi_sd
 from lorafold.pipelines.compare.chance import Array, Chance, Counts, chance_of
+from lorafold.pipelines.compare.null import Draws, Null, null_of
 from lorafold.pipelines.compare.overlap import Overlap
 
 SIDES = ("left", "right")
@@ -34,6 +36,8 @@ class ComparedBatch:
     dims: Tensor  # (N, b)  numerical ranks
     energies: Tensor  # (N, b)  ‖ΔW_i‖²
     overlaps: Mapping[tuple[int, int], Overlap]
+    # of each pair, where there is a panel: what `family_phi` returns
+    families: Mapping[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -58,6 +62,7 @@ class Pair:
     phi: Array  # (s, M)
     grid_mean: Array  # (s, M)
     chance: Chance
+    null: Null | None
     distances: dict[str, Array]  # (s, M) each
     angles: tuple[list[list[float]], ...]  # of each side and module, min(k, l) numbers
     inner: Array  # (M,)  ⟨ΔW_1, ΔW_2⟩
@@ -82,7 +87,7 @@ class Pair:
     def cosine_sd_inside(self) -> float:
         """The same, given the subspaces: singular vectors uniform inside those of the first, or of the second update.
 
-        The larger of the two; beyond `cosine_sd` where the subspaces overlap beyond chance.
+        The larger of the two; beyond `cosine_sd` where the subspaces overlap more than random ones.
         """
         return self._relative(float(self.turned.sum(1).max()))
 
@@ -105,8 +110,10 @@ def modules_of(batches: Sequence[ComparedBatch]) -> Modules:
     )
 
 
-def pair_of(batches: Sequence[ComparedBatch], modules: Modules, pair: tuple[int, int]) -> Pair:
-    """One pair over all modules, tested against chance."""
+def pair_of(
+    batches: Sequence[ComparedBatch], modules: Modules, pair: tuple[int, int], draws: Draws | None, alpha: float
+) -> Pair:
+    """One pair over all modules, tested against random subspaces and against the draws."""
     order, overlaps, both = _order(batches), [batch.overlaps[pair] for batch in batches], list(pair)
     phi = _join([overlap.phi for overlap in overlaps], order)
     return Pair(
@@ -115,6 +122,7 @@ def pair_of(batches: Sequence[ComparedBatch], modules: Modules, pair: tuple[int,
         phi,
         _join([overlap.grid_mean for overlap in overlaps], order),
         chance_of(phi, modules.sizes, modules.dims[both]),
+        None if draws is None else null_of(draws, _random_sd(modules.sizes, draws.dims), alpha),
         {name: _join([overlap.distances[name] for overlap in overlaps], order) for name in overlaps[0].distances},
         tuple(_angles([overlap.angles[side] for overlap in overlaps], order, modules.dims[both]) for side in range(2)),
         _join([overlap.inner for overlap in overlaps], order),
@@ -122,6 +130,18 @@ def pair_of(batches: Sequence[ComparedBatch], modules: Modules, pair: tuple[int,
         modules.sizes,
         _join([overlap.turned for overlap in overlaps], order),
     )
+
+
+def panel_draws(batches: Sequence[ComparedBatch]) -> dict[tuple[int, int], Draws]:
+    """φ of every pair and of the others that it makes with a panel, over all modules."""
+    order = _order(batches)
+    families = {pair: [batch.families[pair] for batch in batches] for pair in batches[0].families}
+    return {
+        pair: Draws(
+            _join([phi for phi, _ in own], order), np.broadcast_to(_join([q for _, q in own], order), (2, len(order)))
+        )
+        for pair, own in families.items()
+    }
 
 
 def grids_of(batches: Sequence[ComparedBatch]) -> Grids:
@@ -136,6 +156,11 @@ def grids_of(batches: Sequence[ComparedBatch]) -> Grids:
                     cut = (side[:rows, :columns] for side in sides)
                     grids[pair][layer.name] = dict(zip(SIDES, cut, strict=True))
     return grids
+
+
+def _random_sd(sizes: Counts, dims: Counts) -> Array:
+    """Standard deviation of φ of random subspaces (s, M); where none are compared, of no meaning."""
+    return np.asarray(phi_sd(sizes, *np.maximum(dims, 1)[:, None]))
 
 
 def _order(batches: Sequence[ComparedBatch]) -> Counts:

@@ -37,6 +37,13 @@ class CompareSettings:
     alpha: float = setting(
         0.05, "significance level, in (0, 1): how often chance alone may pass for more than chance", COMES_OUT
     )
+    panel: Any = setting(
+        (),
+        "other adapters of that base, unrelated to these, as the measure of chance: 'panel=[c,d,e,f,g]'; without, "
+        "layers that do not belong together are",
+        GOES_IN,
+        files=True,
+    )
     base: str | None = setting(None, BASE_HELP, GOES_IN, files=True)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)
@@ -48,6 +55,7 @@ class CompareOptions(TypedDict, total=False):
 
     distances: Any
     alpha: float
+    panel: Any
     base: str | None
     input_rank: int
     allow_different_bases: bool

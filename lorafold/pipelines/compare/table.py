@@ -12,32 +12,54 @@ from typing import Any
 from lorafold.common.text import mean
 from lorafold.pipelines._tables import Row, Table, by_part
 from lorafold.pipelines.compare.pair import SIDES
-from lorafold.pipelines.compare.verdict import AGREEING, APART, DOUBT, OPPOSING, UNSIGNED
+from lorafold.pipelines.compare.verdict import (
+    DOUBT,
+    INDEPENDENT,
+    MISMATCHED,
+    PANEL,
+    beyond_chance,
+    cosine_words,
+    decided,
+    decision,
+    null_line,
+)
 
 Metrics = Mapping[str, Any]  # of a comparison, of a pair or of one module
 MAX_PARTS = 8
 MAX_PAIRS = 10
+_SENTENCES = 3  # of a reading: what a sum does, sizes, initialisation; the table has the overlap
 
 _WORDS = f"""
-{APART}: overlap as by chance: a sum keeps both
-{UNSIGNED}: overlap beyond chance, but not the cosine
-{AGREEING}, {OPPOSING}: so much stronger or weaker is each in a plain sum
+|cosine| < 0.05: {INDEPENDENT}, < 0.2: slightly, >= 0.5: strongly
 {DOUBT}: directions paired at random inside the same subspaces may give that sign
 """.strip()
+_BEYOND = "+ beyond chance: some modules share more than other pairs with the panel do"
 _SEED = "* row spaces alike as from one seed: judge by the column spaces"
+# What stands in brackets behind phi, and the counts: by the kind of null.
+_HEADERS = {
+    PANEL: ("panel", "beyond chance"),
+    MISMATCHED: ("mismatched", "above mismatched"),
+    None: ("random", "above random"),
+}
 
 
 def compare_table(metrics: Metrics) -> Table:
-    """Overlap of column and row spaces beside chance, and the cosine."""
-    pairs = metrics["summary"]["pairs"]
-    return _of_parts(metrics) if len(pairs) == 1 else _of_pairs(pairs)
+    """Overlap of column and row spaces beside its null, and the cosine."""
+    summary = metrics["summary"]
+    return _of_parts(metrics) if len(summary["pairs"]) == 1 else _of_pairs(summary["pairs"], summary["alpha"])
 
 
-def explanation(pairs: Sequence[Metrics]) -> list[str]:
-    """What the table means: of one pair its reading, of more the words in the last column."""
+def explanation(summary: Metrics) -> list[str]:
+    """What the table means: of one pair its reading, of more what its columns and words say."""
+    pairs, alpha = summary["pairs"], summary["alpha"]
+    reference = _reference(pairs)
+    start = [null_line(reference), *decision(reference, alpha)]
     if len(pairs) == 1:
-        return list(pairs[0]["reading"][-3:])  # the table has the overlap
-    lines = _WORDS.splitlines()
+        (pair,) = pairs
+        return start + pair["reading"][-_SENTENCES:] if pair["left"]["tested"] else list(pair["reading"])
+    lines = [*start[: 1 if decided(reference) else None], *_WORDS.splitlines()]
+    if any(beyond_chance(pair) for pair in pairs):
+        lines.append(_BEYOND)
     if any(pair["shared_initialisation"]["detected"] for pair in pairs):
         lines.append(_SEED)
     return lines
@@ -49,42 +71,68 @@ def name_of(pair: Metrics) -> str:
 
 
 def phis(pair: Metrics) -> Iterator[str]:
-    """`0.062 (0.051)`: overlap and chance level, left and right."""
-    return (_with_chance(pair[side]["phi"], pair[side]["chance"]) for side in SIDES)
+    """`0.062 (0.051)`: overlap and its null, left and right."""
+    return _phis(pair, pair["null"]["kind"])
+
+
+def _phis(pair: Metrics, kind: str | None) -> Iterator[str]:
+    return (_with_null(*(pair[side][key] for key in _keys(kind))) for side in SIDES)
+
+
+def _keys(kind: str | None) -> tuple[str, str]:
+    """φ, and what it stands beside: the null's median, without a null that of random subspaces."""
+    return ("phi", "random") if kind is None else ("null_phi", "null_median")
+
+
+def _reference(pairs: Sequence[Metrics]) -> Metrics:
+    """The pair that says what the null is."""
+    return next((pair for pair in pairs if pair["null"]["kind"]), pairs[0])
 
 
 def _of_parts(metrics: Metrics) -> Table:
     summary = metrics["summary"]
-    (pair,) = summary["pairs"]
-    phi = ("phi left\n(by chance)", "phi right\n(by chance)")
-    headers = ("\npart", *phi, "beyond chance\nleft right   of", "\ncosine")
+    kind = summary["pairs"][0]["null"]["kind"]
+    null, counts = _HEADERS[kind]
+    headers = ("\npart", f"phi left\n({null})", f"phi right\n({null})", f"{counts}\nleft right   of", "\ncosine")
     parts = by_part(metrics["modules"], MAX_PARTS)
-    rows = tuple((label, *_cells(modules, summary["alpha"])) for label, modules in parts.items())
-    counts = _counts([pair[side]["significant"] for side in SIDES], summary["modules"])
-    return Table(headers, rows, ("total", *phis(pair), counts, _cosine(pair["cosine"])))
+    rows = tuple((label, *_cells(modules, kind, summary["alpha"])) for label, modules in parts.items())
+    return Table(headers, rows, ("total", *_cells(metrics["modules"], kind, summary["alpha"])))
 
 
-def _cells(modules: Sequence[Metrics], alpha: float) -> Row:
+def _cells(modules: Sequence[Metrics], kind: str | None, alpha: float) -> Row:
     pairs = [pair for module in modules for pair in module["pairs"]]
-    means = [[mean(pair[side][key] for pair in pairs) for key in ("phi", "chance")] for side in SIDES]
-    beyond = [sum(_significant(pair[side]["p_adjusted"], alpha) for pair in pairs) for side in SIDES]
-    return *(_with_chance(*pair) for pair in means), _counts(beyond, len(modules)), _cosine(_cosine_of(modules))
+    means = [[mean(pair[side][key] for pair in pairs) for key in _keys(kind)] for side in SIDES]
+    adjusted = "random_p_adjusted" if kind is None else "p_adjusted"
+    tests = [[pair[side][adjusted] for side in SIDES] for pair in pairs]
+    decided = sum(any(p is not None for p in test) for test in tests)
+    beyond = [sum(p is not None and p <= alpha for p in side) for side in zip(*tests, strict=True)] or [0, 0]
+    return *(_with_null(*pair) for pair in means), _counts(beyond, decided), _cosine(_cosine_of(modules))
 
 
-def _of_pairs(pairs: Sequence[Metrics]) -> Table:
-    headers = ("\npair", "phi left\n(by chance)", "phi right\n(by chance)", "\ncosine", "norm\nratio", "\nreading")
+def _of_pairs(pairs: Sequence[Metrics], alpha: float) -> Table:
+    kind = _reference(pairs)["null"]["kind"]
+    null, _ = _HEADERS[kind]
+    headers = ("\npair", f"phi left\n({null})", f"phi right\n({null})", "\ncosine", "norm\nratio", "\nreading")
     rows = (
-        (name_of(pair), *phis(pair), _cosine(pair["cosine"]), _ratio(pair["norm_ratio"]), _reading(pair))
+        (
+            name_of(pair),
+            *_marked(pair, kind),
+            _cosine(pair["cosine"]),
+            _ratio(pair["norm_ratio"]),
+            _reading(pair, alpha),
+        )
         for pair in pairs[:MAX_PAIRS]
     )
     return Table(headers, tuple(rows), left=(0, 5))
 
 
-def _reading(pair: Metrics) -> str:
-    words = str(pair["verdict"])
-    if words.removesuffix(DOUBT) in (AGREEING, OPPOSING):
-        words += "".join(f" {100 * change:+.1f}" for change in pair["in_sum"]) + " %"
-    return words + ("*" if pair["shared_initialisation"]["detected"] else "")
+def _marked(pair: Metrics, kind: str | None) -> Iterator[str]:
+    marks = ("+" if beyond_chance(pair, side) else " " if kind == PANEL else "" for side in SIDES)
+    return (phi + mark for phi, mark in zip(_phis(pair, kind), marks, strict=True))
+
+
+def _reading(pair: Metrics, alpha: float) -> str:
+    return cosine_words(pair, alpha) + ("*" if pair["shared_initialisation"]["detected"] else "")
 
 
 def _cosine_of(modules: Sequence[Metrics]) -> float | None:
@@ -94,16 +142,13 @@ def _cosine_of(modules: Sequence[Metrics]) -> float | None:
     return inner / (first * second) if first and second else None
 
 
-def _significant(p_adjusted: float | None, alpha: float) -> bool:
-    return p_adjusted is not None and p_adjusted <= alpha
-
-
-def _with_chance(phi: float | None, chance: float | None) -> str:
-    return "-" if phi is None or chance is None else f"{phi:.3f} ({chance:.3f})"
+def _with_null(phi: float | None, null: float | None) -> str:
+    return "-" if phi is None or null is None else f"{phi:.3f} ({null:.3f})"
 
 
 def _counts(sides: Sequence[int], of: int) -> str:
-    return f"{sides[0]:4} {sides[1]:5} {of:4}"
+    left, right = (str(count) if of else "-" for count in sides)
+    return f"{left:>4} {right:>5} {of:4}"
 
 
 def _cosine(value: float | None) -> str:

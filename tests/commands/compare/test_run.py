@@ -53,7 +53,7 @@ def test_a_run_leaves_metrics_a_table_a_page_and_its_settings(trio, here, tmp_pa
     metrics = compare(here, CompareConfig(alpha=0.01, adapters=trio))
     assert left(here.folder) == FILES
     assert json.loads((here.folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
-    assert set(metrics) == {"command", "config", "environment", "inputs", "summary", "modules", "page"}
+    assert set(metrics) == {"command", "config", "environment", "inputs", "panel", "summary", "modules", "page"}
     assert [entry["sha256"] for entry in metrics["inputs"]] == [fingerprint(tmp_path / name) for name in trio]
     assert metrics["config"]["distances"] == ["chordal", "geodesic"]
     assert len((here.folder / "modules.csv").read_text().splitlines()) == 1 + 2 * 3
@@ -118,7 +118,18 @@ def test_the_settings_of_a_comparison():
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         config = hydra_compose("compare")
     assert set(config) == {
-        *("adapters", "distances", "alpha", "base", "input_rank", "allow_different_bases", "page", "device", "threads")
+        *(
+            "adapters",
+            "distances",
+            "alpha",
+            "panel",
+            "base",
+            "input_rank",
+            "allow_different_bases",
+            "page",
+            "device",
+            "threads",
+        )
     }
     defaults = CompareSettings()
-    assert read(config, CompareConfig).settings() == replace(defaults, distances=list(defaults.distances))
+    assert read(config, CompareConfig).settings() == replace(defaults, distances=list(defaults.distances), panel=[])

@@ -42,12 +42,14 @@ def test_a_pair_has_a_row_per_part_and_its_reading():
     lines = shown(content)
     (pair,) = content["summary"]["pairs"]
     assert lines[0] == "6 modules of 2 adapters, 1.3 s"
-    phi = f"{pair['left']['phi']:.3f}"
-    assert row(lines, "total")[:4] == [phi, "(0.188)", f"{pair['right']['phi']:.3f}", "(0.250)"]
-    assert row(lines, "total")[-2:] == ["6", f"{pair['cosine']:+.4f}"]
-    assert row(lines, "mid block")[-2] == row(lines, "down block 0")[-2] == "3"
+    phis = [f"{pair[side]['null_phi']:.3f} ({pair[side]['null_median']:.3f})".split() for side in ("left", "right")]
+    assert row(lines, "total")[:4] == [*phis[0], *phis[1]]
+    assert row(lines, "total")[-2:] == ["0", f"{pair['cosine']:+.4f}"]
+    assert "(mismatched)   (mismatched)" in lines[2]
     text = " ".join(lines)
-    assert all(sentence in text for sentence in pair["reading"][1:])
+    assert "In brackets: median of 5 mismatched layers; phi of 2 to 3 directions." in text
+    assert "cannot be decided with n = 5: p >= 0.17 > alpha 0.05; it takes 20 layers of one shape" in text
+    assert all(sentence in text for sentence in pair["reading"][-3:])
 
 
 def test_rows_sum_up_what_their_modules_have():
@@ -75,9 +77,46 @@ def test_what_is_beyond_chance_depends_on_the_level_asked_for(alpha, count):
 def test_several_adapters_have_a_row_per_pair():
     content = metrics(2, 3, 4)
     lines = shown(content)
-    assert row(lines, "#1 #3")[1] == "(0.250)"
+    assert row(lines, "#1 #3")[1] == f"({content['summary']['pairs'][1]['left']['null_median']:.3f})"
     assert [line for line in lines if line.startswith("#3:")] == ["#3: /a/2.pt (rank 4)"]
-    assert any(line.startswith("nearly orthogonal:") for line in lines)
+    assert any(line.startswith("|cosine| < 0.05: practically independent") for line in lines)
+
+
+def with_panel(*panel, alpha=0.05):
+    shapes = dict.fromkeys(NAMES, (16, 12))
+    pair, others = (
+        [random_adapter("kohya", shapes, 2, seed=i, path=f"/a/{i}.pt") for i in own] for own in ((0, 1), panel)
+    )
+    content = lorafold.compare(pair, panel=others, alpha=alpha).metrics()
+    content["summary"]["seconds"]["total"] = 1.0
+    return content
+
+
+def test_beyond_chance_is_said_of_a_panel_alone():
+    text = " ".join(shown(metrics(2, 3)))
+    assert "above mismatched" in text and "beyond chance" not in text.lower()
+    lines = shown(with_panel(2, 3, 4, 5, 6))
+    assert "beyond chance" in lines[1] and "(panel)" in lines[2]
+    assert row(lines, "total")[-2] == "6"
+    assert any(line.startswith("In brackets: median of 20 other pairs with the panel; phi of 2") for line in lines)
+
+
+def test_too_few_in_a_panel_decide_nothing():
+    lines = shown(with_panel(2))
+    assert row(lines, "total")[4:7] == ["-", "-", "0"]
+    text = " ".join(lines)
+    assert "Beyond chance: cannot be decided with n = 2: p >= 0.33 > alpha 0.05; it takes 5 in the panel." in text
+
+
+def test_a_mark_for_what_is_beyond_chance():
+    content = metrics(2, 3, 4)
+    for pair in content["summary"]["pairs"]:
+        pair["null"] |= {"kind": "panel", "draws": [20, 20]}
+        pair["left"] |= {"decided": 6, "beyond_null": int(pair["pair"] == [0, 2])}
+    lines = shown(content)
+    assert [row(lines, name)[1].endswith(")+") for name in ("#1 #2", "#1 #3", "#2 #3")] == [False, True, False]
+    assert any(line.startswith("+ beyond chance") for line in lines)
+    assert not any("cannot be decided" in line for line in lines)
 
 
 def test_an_adapter_of_several_ranks_has_their_range():
@@ -89,13 +128,13 @@ def test_an_adapter_of_several_ranks_has_their_range():
     ]
 
 
-def test_a_sign_comes_with_its_size_and_a_seed_in_common_with_a_star():
+def test_a_sign_that_may_be_chance_has_a_question_mark_and_a_seed_in_common_with_a_star():
     content = metrics(2, 3, 4)
     first, second, _ = content["summary"]["pairs"]
-    first |= {"verdict": "agreeing?", "in_sum": [0.125, 0.031]}
+    first |= {"cosine": -0.06, "cosine_shared_sd": 0.05}
     second["shared_initialisation"]["detected"] = True
     lines = shown(content)
-    assert row(lines, "#1 #2")[-4:] == ["agreeing?", "+12.5", "+3.1", "%"]
+    assert row(lines, "#1 #2")[-2:] == ["slightly", "opposing?"]
     assert row(lines, "#1 #3")[-1].endswith("*")
     assert any(line.startswith("* row spaces") for line in lines)
 
@@ -115,15 +154,14 @@ def test_what_is_not_defined_is_a_dash():
     content |= lorafold.compare([first, second]).metrics()
     content["summary"]["seconds"]["total"] = 1.0
     lines = shown(content)
-    assert row(lines, "total") == ["-", "-", "0", "0", "2", "+0.0000"]
+    assert row(lines, "total") == ["-", "-", "-", "-", "0", "+0.0000"]
     assert any("No module is changed by both" in line for line in lines)
 
 
 def test_one_line():
     line = one_line(metrics(2, 3))
     assert line.startswith("#1 #2 phi 0.")
-    assert "(0.188), 0." in line
-    assert line.endswith("nearly orthogonal; 1.3 s")
+    assert line.endswith("practically independent; 1.3 s")
 
 
 def test_output_is_ascii_where_the_stream_is():
@@ -145,5 +183,6 @@ def test_a_spreadsheet_has_a_row_per_module_and_pair(tmp_path):
     entry = content["modules"][0]["pairs"][1]
     assert (rows[1]["m"], rows[1]["n"], rows[1]["kind"]) == ("16", "12", "attention q")
     assert float(rows[1]["right_phi"]) == entry["right"]["phi"]
+    assert float(rows[1]["left_effect"]) == entry["left"]["effect"]
     assert float(rows[1]["left_geodesic"]) == entry["left"]["distances"]["geodesic"]
     assert float(rows[1]["cosine"]) == entry["cosine"]

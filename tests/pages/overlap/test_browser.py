@@ -109,7 +109,7 @@ def test_a_map_reads_out_its_values(opened):
     (left, _) = all_of(browser, "#grids .map")
     left.send_keys(Keys.ARROW_LEFT)  # from the last corner, (2, 3)
     phi = grids[0, 1][NAMES[0]]["left"][1, 1]
-    assert by_id(browser, "grid-readout").text == f"1 and 2, left: φ(2, 2) = {phi:.3f}, chance {2 / 24:.3f}"
+    assert by_id(browser, "grid-readout").text == f"1 and 2, left: φ(2, 2) = {phi:.3f}, random {2 / 24:.3f}"
     pixels = "return document.querySelector('#grids canvas').toDataURL()"
     before = browser.execute_script(pixels)
     all_of(browser, "#grid-mode span")[1].click()

@@ -23,7 +23,10 @@ def test_every_pair_has_a_value_for_every_module(ranks):
     page = payload(metrics, grids)
     assert [tuple(pair["pair"]) for pair in page["pairs"]] == list(combinations(range(len(ranks)), 2))
     for pair in page["pairs"]:
-        columns = [pair["cosine"], *(pair[side][key] for side in SIDES for key in ("phi", "angles", "grids", "z"))]
+        columns = [
+            pair["cosine"],
+            *(pair[side][key] for side in SIDES for key in ("phi", "angles", "grids", "random_z", "effect")),
+        ]
         assert {len(column) for column in columns} == {len(NAMES)}
         missing = 1 in pair["pair"]  # the second adapter lacks the last module
         assert (pair["left"]["phi"][-1] is None) == (pair["left"]["grids"][-1] is None) == missing

@@ -38,25 +38,25 @@ def column(metrics, side, key, shape=None):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("side", SIDES)
 def test_random_phi_is_at_its_chance_level_whatever_the_shape(null, side, shape):
-    phi, z = column(null, side, "phi", shape), column(null, side, "z", shape)
+    phi, z = column(null, side, "phi", shape), column(null, side, "random_z", shape)
     expected = max(RANKS) / shape[side == "right"]
-    assert set(column(null, side, "chance", shape)) == {expected}
+    assert set(column(null, side, "random", shape)) == {expected}
     assert phi.mean() == pytest.approx(expected, abs=4 * phi.std() / np.sqrt(phi.size))
     assert np.abs(z).max() < 5
     assert z.std() == pytest.approx(1, abs=4 / np.sqrt(2 * z.size))
 
 
 def test_p_values_of_random_modules_are_uniform(null):
-    both = [column(null, side, "p") for side in SIDES]
+    both = [column(null, side, "random_p") for side in SIDES]
     for p in (*both, np.concatenate(both)):
         assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
 def test_at_most_five_percent_of_random_modules_are_significant(null):
     (pair,) = null["summary"]["pairs"]
-    assert sum(pair[side]["significant"] for side in SIDES) <= 0.05 * 400
-    assert min(pair[side]["p_combined"] for side in SIDES) > 0.01
-    assert pair["verdict"] == "nearly orthogonal"
+    assert sum(pair[side]["beyond_random"] for side in SIDES) <= 0.05 * 400
+    assert min(pair[side]["random_p"] for side in SIDES) > 0.01
+    assert pair["verdict"] == "practically independent"
     assert not pair["shared_initialisation"]["detected"]
 
 
@@ -88,7 +88,7 @@ def test_a_shared_initialisation_is_detected(drift):
     found, pair = initialisation(first, drifted(first, drift, Source(1), down=True))
     assert found["detected"]
     assert (found["right_above_left"], found["modules"], found["p"]) == (12, 12, pytest.approx(2**-12))
-    assert found["right_significant"] == 12
+    assert found["right_beyond_random"] == 12
     assert found["excess"]["right"] > 10 * abs(found["excess"]["left"])
     assert any("shared initialisation" in sentence and "Warning" in sentence for sentence in pair["reading"])
 

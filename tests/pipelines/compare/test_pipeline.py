@@ -57,7 +57,7 @@ def test_every_number_against_dense_matrices():
         for side, size in zip(SIDES, module["shape"], strict=True):
             X, Y = frames(one, side), frames(two, side)
             found = entry[side]
-            assert (found["k"], found["l"], found["chance"]) == (3, 5, 5 / size)
+            assert (found["k"], found["l"], found["random"]) == (3, 5, 5 / size)
             assert found["phi"] == pytest.approx(float((X.T @ Y).square().sum()) / 3, abs=1e-13)
             np.testing.assert_allclose(found["angles"], angles(X, Y), atol=1e-6)
             for name, value in found["distances"].items():
@@ -90,7 +90,7 @@ def test_only_what_the_layer_adds_counts_not_its_factors():
 
     before = lorafold.compare(pair).metrics()
     after = lorafold.compare([changed(adapter, turned) for adapter in pair]).metrics()
-    for key in ("phi", "phi_grid_mean", "z", "p_adjusted", "angles"):
+    for key in ("phi", "phi_grid_mean", "random_z", "random_p_adjusted", "angles"):
         for left, right in zip(numbers(before, key), numbers(after, key), strict=True):
             for one, two in zip(left, right, strict=True):
                 np.testing.assert_allclose(two, one, rtol=1e-9, atol=2e-6 if key == "angles" else 1e-10)
@@ -121,7 +121,7 @@ def test_with_itself():
     first = random_adapter("kohya", SHAPES, 4)
     (pair,) = lorafold.compare([first, first]).metrics()["summary"]["pairs"]
     assert [pair["cosine"], pair["norm_ratio"], *pair["in_sum"]] == pytest.approx([1, 1, 1, 1], abs=1e-12)
-    assert pair["verdict"] == "agreeing"
+    assert pair["verdict"] == "strongly agreeing"
     assert not pair["shared_initialisation"]["detected"]
 
 
@@ -131,22 +131,22 @@ def test_opposite_updates_cancel():
     (pair,) = lorafold.compare([first, second]).metrics()["summary"]["pairs"]
     assert pair["cosine"] == pytest.approx(-1, abs=1e-12)
     assert pair["in_sum"] == pytest.approx([-0.5, -2], abs=1e-12)
-    assert pair["verdict"] == "opposing"
+    assert pair["verdict"] == "strongly opposing"
 
 
 def test_three_adapters_make_symmetric_matrices():
     summary = lorafold.compare(adapters(3, 5, 2)).metrics()["summary"]
     assert [entry["pair"] for entry in summary["pairs"]] == [[0, 1], [0, 2], [1, 2]]
     for side in SIDES:
-        phi, chance = np.array(summary["phi_matrix"][side]), np.array(summary["chance_matrix"][side])
+        phi, random = np.array(summary["phi_matrix"][side]), np.array(summary["random_matrix"][side])
         np.testing.assert_array_equal(phi, phi.T)
-        np.testing.assert_array_equal(chance, chance.T)
+        np.testing.assert_array_equal(random, random.T)
         np.testing.assert_array_equal(np.diag(phi), 1)
         for entry in summary["pairs"]:
             assert phi[tuple(entry["pair"])] == entry[side]["phi"]
-            assert chance[tuple(entry["pair"])] == entry[side]["chance"]
+            assert random[tuple(entry["pair"])] == entry[side]["random"]
         sizes = [shape[side == "right"] for shape in SHAPES.values()]
-        assert chance[1, 1] == pytest.approx(np.mean([5 / size for size in sizes]))
+        assert random[1, 1] == pytest.approx(np.mean([5 / size for size in sizes]))
     cosine = np.array(summary["cosine_matrix"])
     np.testing.assert_array_equal(cosine, cosine.T)
     assert cosine[0, 2] == summary["pairs"][1]["cosine"]
@@ -183,7 +183,7 @@ def test_adapters_without_a_common_module():
     metrics = lorafold.compare(apart).metrics()
     (pair,) = metrics["summary"]["pairs"]
     assert (pair["modules"], pair["cosine"], pair["verdict"]) == (0, 0, "nothing in common")
-    assert pair["left"]["phi"] is pair["right"]["p_combined"] is None
+    assert pair["left"]["phi"] is pair["right"]["random_p"] is None
     json.dumps(metrics, allow_nan=False)
 
 
@@ -199,7 +199,10 @@ def test_a_zero_update_has_no_subspace(dead):
     assert entry["norm_ratio"] == 0
     for side in SIDES:
         assert (entry[side]["k"], entry[side]["l"], entry[side]["angles"]) == (3, 0, [])
-        assert {entry[side][key] for key in ("phi", "phi_grid_mean", "chance", "z", "p", "p_adjusted")} == {None}
+        assert {
+            entry[side][key]
+            for key in ("phi", "phi_grid_mean", "random", "random_z", "random_p", "random_p_adjusted", "null_phi", "p")
+        } == {None}
         assert set(entry[side]["distances"].values()) == {None}
     assert all(entry["left"]["phi"] is not None for _, entry in others)
     assert "layer.0.q" not in result.grids[0, 1]
@@ -231,7 +234,7 @@ def test_ranks_below_those_of_the_file_are_found_and_do_not_leak():
         for side in SIDES:
             X, Y = (frames(adapter.modules[module["name"]], side) for adapter in (first, second))
             np.testing.assert_allclose(entry[side]["angles"], angles(X, Y), atol=1e-6)
-            assert entry[side]["chance"] == max(X.shape[1], Y.shape[1]) / X.shape[0]
+            assert entry[side]["random"] == max(X.shape[1], Y.shape[1]) / X.shape[0]
             for name, value in entry[side]["distances"].items():
                 assert value == pytest.approx(float(distance(name, X, Y)), rel=1e-9)
 
@@ -263,7 +266,11 @@ def test_the_demo_pair():
     metrics = lorafold.compare(DEMO).metrics()
     (pair,) = metrics["summary"]["pairs"]
     assert metrics["summary"]["modules"] == pair["modules"] == 36
-    assert pair["left"]["significant"] > 30 > pair["right"]["significant"]
+    assert pair["left"]["beyond_random"] > 30 > pair["right"]["beyond_random"]
+    assert pair["null"]["draws"] == [5, 23]  # of six, and of 24 layers of one shape
+    assert pair["left"]["null_phi"] > 1.5 * pair["left"]["null_median"]
+    assert pair["right"]["null_phi"] < 1.1 * pair["right"]["null_median"]
+    assert pair["verdict"] == "practically independent"
     assert not pair["shared_initialisation"]["detected"]
 
 

@@ -7,11 +7,22 @@ import pytest
 from lorafold.pipelines.compare.verdict import read_pair, shared_initialisation, verdict
 
 
-def side(phi, chance, significant, p):
-    return {"phi": phi, "chance": chance, "significant": significant, "tested": 36, "p_combined": p}
+def side(phi, median, effect, p, beyond=0, decided=36):
+    return {
+        "phi": phi,
+        "null_phi": phi,
+        "null_median": median,
+        "effect": effect,
+        "p": p,
+        "decided": decided,
+        "beyond_null": beyond,
+        "tested": 36,
+        "random": 0.0208,
+        "beyond_random": 35,
+    }
 
 
-def pair(*, cosine=0.0001, spread=0.0004, inside=0.0005, left=None, right=None, detected=False, ratio=0.5):
+def pair(*, cosine=0.0017, spread=0.0004, inside=0.0005, left=None, detected=False, ratio=0.5, kind="panel", n=20):
     return {
         "pair": [0, 2],
         "cosine": cosine,
@@ -20,69 +31,92 @@ def pair(*, cosine=0.0001, spread=0.0004, inside=0.0005, left=None, right=None, 
         "agreeing": 20,
         "norm_ratio": ratio,
         "in_sum": [cosine * ratio, cosine / ratio],
-        "left": left or side(0.021, 0.0208, 0, 0.41),
-        "right": right or side(0.02, 0.0208, 1, 0.73),
+        "null": {"kind": kind, "panel": 5, "draws": [n, n], "directions": [4, 8], "smallest_p": 1 / (1 + n)},
+        "left": left or side(0.041, 0.0376, 0.4, 0.41),
+        "right": side(0.02, 0.0208, -0.1, 0.73),
         "shared_initialisation": {
             "detected": detected,
             "modules": 36,
             "right_above_left": 35 if detected else 4,
             "p": 5e-10 if detected else 1.0,
-            "right_significant": 34,
+            "right_beyond_random": 34,
         },
     }
 
 
-SHARED = side(0.42, 0.0208, 36, 0.0)
-APART = pair()
-UNSIGNED = pair(left=SHARED, cosine=0.001)
-AGREEING = pair(left=SHARED, right=SHARED, cosine=0.12)
-OPPOSING = pair(left=SHARED, right=SHARED, cosine=-0.12)
-NOTHING = pair(left={**SHARED, "tested": 0, "p_combined": None})
+SHARED = side(0.42, 0.0376, 12.3, 0.048, beyond=33)
+NOTHING = pair(left={**SHARED, "tested": 0})
 
 
 @pytest.mark.parametrize(
-    ("numbers", "expected", "sentence", "named"),
+    ("cosine", "words", "named"),
     [
-        (APART, "nearly orthogonal", "Nearly orthogonal", ["0.41", "0.73", "+0.0001", "(0.0004)", "a sum keeps both"]),
-        (UNSIGNED, "shared, no common sign", "without a common sign", ["< 1e-99", "+0.001", "4.5 times", "0.0004"]),
-        (AGREEING, "agreeing", "with agreeing sign", ["+0.12", "300 times", "0.0004", "20 of 36", "reinforcement"]),
         (
-            OPPOSING,
-            "opposing",
-            "with opposing sign",
-            ["-0.12", "300 times", "cancellation", "-6 % of #1", "-24 % of #3"],
+            0.0017,
+            "practically independent",
+            ["+0.0017", "4.2 times", "in a plain sum +0.085 % of #1 and +0.34 % of #3"],
         ),
+        (-0.049, "practically independent", ["-0.049"]),
+        (0.12, "slightly agreeing", ["+0.12", "300 times", "20 of 36", "reinforcement"]),
+        (-0.3, "opposing", ["-0.3", "cancellation", "-15 % of #1", "-60 % of #3"]),
+        (0.5, "strongly agreeing", ["+0.5"]),
     ],
-    ids=["apart", "unsigned", "agreeing", "opposing"],
 )
-def test_what_to_expect_and_why(numbers, expected, sentence, named):
-    assert verdict(numbers, 0.05) == expected
-    overlap, expectation, *_ = read_pair(numbers, 0.05)
-    assert all(word in overlap for word in ("(0.021 by chance)", "of 36 modules", "Holm, alpha 0.05"))
-    assert sentence in expectation
+def test_a_cosine_is_named_by_its_size(cosine, words, named):
+    numbers = pair(cosine=cosine)
+    assert verdict(numbers, 0.05) == words
+    expectation = read_pair(numbers, 0.05)[3]
+    assert expectation.startswith(words.capitalize())
     assert all(word in expectation for word in named)
 
 
-def test_alpha_decides():
+def test_beyond_chance_is_said_against_a_panel_and_nothing_else():
+    assert verdict(pair(left=SHARED), 0.05) == "practically independent, subspaces shared beyond chance"
+    for kind in ("mismatched layers", None):
+        numbers = pair(left=SHARED, kind=kind)
+        assert verdict(numbers, 0.05) == "practically independent"
+        assert not any("beyond chance" in sentence.lower() for sentence in read_pair(numbers, 0.05))
+
+
+def test_the_overlap_stands_beside_its_null_first_and_random_subspaces_after_it():
+    overlap, decision, random, *_ = read_pair(pair(left=SHARED), 0.05)
+    assert "4 to 8 leading directions" in overlap and "20 other pairs with the panel" in overlap
+    assert "column spaces phi 0.420 beside 0.038, +12.3 times the spread, p 0.048" in overlap
+    assert decision.startswith("Beyond chance in 33 (columns) and 0 (rows) of 36 modules")
+    assert random.startswith("Random subspaces:") and "more in 35 and 35 of 36 modules (Holm, alpha 0.05)" in random
+    assert read_pair(pair(kind=None), 0.05)[0].startswith("Random subspaces:")
+
+
+@pytest.mark.parametrize(
+    ("kind", "alpha", "words"),
+    [
+        ("panel", 0.05, "p >= 0.1 > alpha 0.05; it takes 5 in the panel."),
+        ("panel", 0.01, "p >= 0.1 > alpha 0.01; it takes 13 in the panel."),
+        ("mismatched layers", 0.05, "p >= 0.1 > alpha 0.05; it takes 20 layers of one shape; how much"),
+    ],
+)
+def test_too_few_draws_decide_nothing(kind, alpha, words):
+    numbers = pair(left=side(0.42, 0.03, 12, 0.1, decided=0), kind=kind, n=9)
+    numbers["right"]["decided"] = 0
+    assert f"cannot be decided with n = 9: {words}" in read_pair(numbers, alpha)[1]
+
+
+def test_alpha_decides_on_doubt():
     """4 spreads are beyond 1 / sqrt(0.1) = 3.2 of them, and within 1 / sqrt(0.01) = 10 of them."""
-    numbers = pair(left=SHARED, cosine=0.0016)
-    assert [verdict(numbers, alpha) for alpha in (0.1, 0.01)] == ["agreeing", "shared, no common sign"]
-    assert [verdict(pair(left=side(0.03, 0.02, 2, 0.02)), alpha) for alpha in (0.05, 0.01)] == [
-        "shared, no common sign",
-        "nearly orthogonal",
-    ]
+    numbers = pair(cosine=0.2, spread=0.05, inside=0.01)
+    assert [verdict(numbers, alpha) for alpha in (0.1, 0.01)] == ["agreeing", "agreeing?"]
 
 
 @pytest.mark.parametrize(("inside", "doubted"), [(0.02, False), (0.04, True)])
 def test_a_sign_that_the_subspaces_alone_may_give_is_doubted(inside, doubted):
-    numbers = pair(left=SHARED, cosine=0.12, inside=inside)
-    assert verdict(numbers, 0.05) == "agreeing" + "?" * doubted
-    _, expectation, *_ = read_pair(numbers, 0.05)
+    numbers = pair(cosine=0.12, inside=inside)
+    assert verdict(numbers, 0.05) == "slightly agreeing" + "?" * doubted
+    expectation = read_pair(numbers, 0.05)[3]
     assert (f"{inside:.1g}" in expectation and "may be chance" in expectation) == doubted
 
 
 def test_sizes_are_compared():
-    sizes = read_pair(pair(ratio=28.46), 0.05)[2]
+    sizes = read_pair(pair(ratio=28.46), 0.05)[4]
     assert "#3 has 28 times the norm of #1" in sizes
     assert "0 % of the energy" in sizes
 

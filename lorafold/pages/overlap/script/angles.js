@@ -42,7 +42,7 @@ const percent = (share) => `${tickText(100 * share)} %`;
 function bar({ x, y }, { bin, found, random }, index, side) {
   const [share, from, to] = [found[index], index * bin, (index + 1) * bin];
   const place = { x: x(from) + 0.5, width: Math.max(0.5, x(to) - x(from) - 1), y: y(share), height: y(0) - y(share) };
-  const words = `${tickText(from)}–${tickText(to)}°: ${percent(share)}, by chance ${percent(random[index])}`;
+  const words = `${tickText(from)}–${tickText(to)}°: ${percent(share)}, random subspaces ${percent(random[index])}`;
   return svg("rect", { ...place, class: `bar-${side}` }, svg("title", {}, words));
 }
 

@@ -10,7 +10,7 @@ function drawParts() {
 }
 
 function partsTop(entries) {
-  const values = entries.flatMap((entry) => SIDES.flatMap((side) => [entry[side]?.phi, entry[side]?.chance]));
+  const values = entries.flatMap((entry) => SIDES.flatMap((side) => beside(entry[side] ?? {})));
   return Math.min(1, Math.ceil(largest(values, 0.01) / 0.05 - 1e-9) * 0.05);
 }
 
@@ -44,14 +44,15 @@ function partRow(label, key, shown, top) {
   return tableRow(rowName(label, h("small", {}, integer(count))), cells);
 }
 
-function partCell({ phi, chance }, top, side) {
+function partCell(entry, top, side) {
+  const [phi, level] = beside(entry);
   const content = h(
     "span",
     { class: "bar-cell" },
-    meter(phi, chance, top, side),
+    meter(phi, level, top, side),
     h("span", { class: "number" }, overlap(phi)),
   );
-  return h("td", { title: `φ ${overlap(phi)}, chance ${overlap(chance)}` }, content);
+  return h("td", { title: `φ ${overlap(phi)} beside ${overlap(level)}` }, content);
 }
 
 view(["pair"], drawParts);

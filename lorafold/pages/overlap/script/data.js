@@ -46,13 +46,24 @@ function panelName(p) {
 /** One number of one side of a module, such as "phi", or null. */
 const measure = (p, side, key, m) => PAIRS[p][side][key][m] ?? null;
 
-function excess(p, side, m) {
-  const phi = measure(p, side, "phi", m);
-  const chance = measure(p, side, "chance", m);
-  return phi === null || chance === null ? null : phi - chance;
+/** How far phi is above that of random subspaces, or null. */
+const aboveRandom = (p, side, m) => difference(measure(p, side, "phi", m), measure(p, side, "random", m));
+
+/** How far phi of the directions that are compared with the null is above the median of its draws, or null. */
+const aboveNull = (p, side, m) => difference(measure(p, side, "null_phi", m), measure(p, side, "null_median", m));
+
+const difference = (value, level) => (value === null || level === null ? null : value - level);
+
+/** What a pair is measured by: "panel", "mismatched layers", or null without either. */
+const nullKind = (p) => PAIRS[p].summary?.null?.kind ?? null;
+const HAS_NULL = PAIRS.some((_, p) => nullKind(p));
+
+/** Mean phi and what it stands beside, of a pair or a part of the model: the median of its null, else random. */
+function beside({ phi, random, null_phi: ofNull, null_median: median }) {
+  return median == null ? [phi, random] : [ofNull, median];
 }
 
-/** Width of the layer on a side: the n of the chance level. */
+/** Width of the layer on a side. */
 const ambient = (side, m) => MODULES.shape[m]?.[side === "left" ? 0 : 1] ?? null;
 
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -72,7 +83,7 @@ function anglesOf(p, side, m) {
 /** 5 % and 95 % quantile of every angle of random subspaces, or null where none were sampled. */
 function bandOf(p, side, m) {
   const key = [ambient(side, m), measure(p, side, "k", m), measure(p, side, "l", m)].join();
-  return DATA.random[key]?.map(degreesOf) ?? null;
+  return DATA.bands[key]?.map(degreesOf) ?? null;
 }
 
 /** phi(i, j) of a module: rows and columns, value(row, column), and the i and j that they stand for; or null. */
@@ -91,7 +102,7 @@ function gridOf(p, side, m) {
     i,
     j,
     phi: (row, column) => (cells[row * columns + column] / 255) * top,
-    chance: (row, column) => (n === null ? 0 : Math.max(i(row), j(column)) / n),
+    random: (row, column) => (n === null ? 0 : Math.max(i(row), j(column)) / n),
   };
 }
 

@@ -63,10 +63,9 @@ function readingOf(p) {
 function card(p, top, titled) {
   const { summary, pair } = PAIRS[p];
   const [first, second] = pair.map((adapter) => ADAPTERS[adapter].label);
-  const significant = SIDES.map((side) => summary[side]?.significant);
   const tiles = [
-    ...SIDES.map((side) => phiTile(summary[side] ?? {}, side, top)),
-    tile("beyond chance", joined(significant, " / "), "modules, left / right, by p adjusted"),
+    ...SIDES.map((side) => phiTile(summary[side] ?? {}, side, top, nullKind(p))),
+    countTile(p),
     cosineTile(summary),
     tile("norm ratio", short(summary.norm_ratio), `‖ΔW‖ of ${second} to that of ${first}`),
     tile("modules compared", integer(summary.modules), `of ${integer(COUNT)}`),
@@ -80,21 +79,41 @@ function summaryTop(shown) {
   return Math.min(
     1,
     largest(
-      entries.flatMap(({ phi, chance }) => [phi, chance]),
+      entries.flatMap(beside),
       0.01,
     ) * 1.1,
   );
 }
 
-function phiTile({ phi, chance, phi_energy: energy }, side, top) {
-  const result = tile(`φ ${side}`, overlap(phi), `chance ${overlap(chance)}`, meter(phi, chance, top, side));
-  if (energy != null) result.append(h("dd", { class: "note" }, `weighted by norms ${overlap(energy)}`));
+/** phi beside its null, in numbers and as a bar; without a null, beside random subspaces. */
+function phiTile(entry, side, top, kind) {
+  const [phi, level] = beside(entry);
+  const result = tile(`φ ${side}`, overlap(phi), `beside ${overlap(level)}, ${kind ?? "random"}`, meter(phi, level, top, side));
+  const note = (text) => result.append(h("dd", { class: "note" }, text));
+  if (kind && entry.effect != null) note(`effect ${signed(entry.effect)}, p ${probability(entry.p)}`);
+  if (kind) note(`all directions ${overlap(entry.phi)}, random ${overlap(entry.random)}`);
+  if (entry.phi_energy != null) note(`weighted by norms ${overlap(entry.phi_energy)}`);
   return result;
 }
 
+/** In how many modules the overlap is beyond its null, or that its draws are too few to say. */
+function countTile(p) {
+  const { summary } = PAIRS[p];
+  const count = (key) => SIDES.map((side) => summary[side]?.[key]);
+  const modules = "modules, left / right";
+  const kind = nullKind(p);
+  if (!kind) return tile("more than random", joined(count("beyond_random"), " / "), modules);
+  const name = kind === "panel" ? "beyond chance" : "above mismatched layers";
+  const decided = largest(count("decided"));
+  if (!decided) return tile(name, "undecided", `n = ${integer(summary.null.draws?.at(-1))} is too few`);
+  return tile(name, joined(count("beyond_null"), " / "), `${modules}, of ${integer(decided)} that n can decide`);
+}
+
+const signed = (value) => `${value > 0 ? "+" : ""}${score(value)}`;
+
 function cosineTile({ cosine: value, cosine_null_sd: spread }) {
-  const byChance = spread == null ? "" : `, by chance 0 ± ${short(spread)}`;
-  return tile("cosine of the updates", cosine(value), `1 same, −1 opposite${byChance}`);
+  const spreadText = spread == null ? "" : `, random directions 0 ± ${short(spread)}`;
+  return tile("cosine of the updates", cosine(value), `1 same, −1 opposite${spreadText}`);
 }
 
 function tile(term, value, note, bar = null) {

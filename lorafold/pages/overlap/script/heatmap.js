@@ -6,11 +6,11 @@ const MOST_HEIGHT = 340;
 /** What a map shows in a mode. */
 const cellValue = {
   phi: (grid, row, column) => grid.phi(row, column),
-  chance: (grid, row, column) => grid.chance(row, column),
-  excess: (grid, row, column) => Math.max(0, grid.phi(row, column) - grid.chance(row, column)),
+  random: (grid, row, column) => grid.random(row, column),
+  excess: (grid, row, column) => Math.max(0, grid.phi(row, column) - grid.random(row, column)),
 };
 
-/** Largest value of some maps in a mode; "chance" shares the scale of "phi". */
+/** Largest value of some maps in a mode; "random" shares the scale of "phi". */
 function gridTop(grids, mode) {
   const value = cellValue[mode === "excess" ? "excess" : "phi"];
   let top = 0.001;

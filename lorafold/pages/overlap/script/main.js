@@ -2,7 +2,8 @@
 
 function drawRun() {
   const head = tableRow(["", "adapter", "format", "file or folder", "SHA-256"].map((title) => columnName(title)));
-  const rows = ADAPTERS.map(({ label, name, format, path, sha256 }) => {
+  const panel = DATA.panel.map((adapter) => ({ ...adapter, label: "panel" }));
+  const rows = [...ADAPTERS, ...panel].map(({ label, name, format, path, sha256 }) => {
     const plain = [label, name, format].map((value) => h("td", {}, value ?? DASH));
     return tableRow(plain, h("td", { class: "path" }, path ?? DASH), h("td", { class: "hash" }, sha256 ?? DASH));
   });
@@ -30,6 +31,8 @@ function wire() {
   byId("previous").addEventListener("click", () => set({ module: (state.module + COUNT - 1) % COUNT }));
   byId("next").addEventListener("click", () => set({ module: (state.module + 1) % COUNT }));
   darkScheme.addEventListener("change", () => set({ dark: darkScheme.matches }));
+  byId("measure-null").hidden = !HAS_NULL;
+  byId("measure").querySelector(`[value=${state.measure}]`).checked = true;
   wireOverview();
   followWidth();
 }

@@ -1,11 +1,11 @@
-// N x N: phi left and right with chance, and the cosine, of every pair of adapters.
+// N x N: phi left and right with that of random subspaces, and the cosine, of every pair of adapters.
 
 function drawMatrices() {
   const several = ADAPTERS.length > 2 && DATA.phi_matrix;
   byId("matrices").hidden = byId("matrices-link").hidden = !several;
   if (!several) return;
   byId("matrices-hint").hidden = CHOICES.length < 2;
-  const { phi_matrix: phi, chance_matrix: chance, cosine_matrix: cosines } = DATA;
+  const { phi_matrix: phi, random_matrix: random, cosine_matrix: cosines } = DATA;
   const top = largest([...offDiagonal(phi.left), ...offDiagonal(phi.right)], 0.01);
   const extreme = largest(offDiagonal(cosines).map(Math.abs), 1e-6);
   const ofSide = (side) =>
@@ -14,7 +14,7 @@ function drawMatrices() {
       phi[side],
       (value) => rampRgb(value / top),
       overlap,
-      (i, j) => chance?.[side]?.[i]?.[j],
+      (i, j) => random?.[side]?.[i]?.[j],
     );
   const ofCosines = matrix("cosine of the updates", cosines, (value) => signedRgb(value / extreme), cosine);
   fill("matrix-tables", SIDES.map(ofSide), ofCosines);
@@ -24,8 +24,8 @@ function offDiagonal(rows) {
   return (rows ?? []).flatMap((row, i) => row.filter((value, j) => i !== j && value !== null));
 }
 
-function matrix(title, rows, colour, text, chance = () => null) {
-  const cell = (value, i, j) => (i === j ? h("td", { class: "empty" }) : matrixCell(i, j, value, colour, text, chance));
+function matrix(title, rows, colour, text, level = () => null) {
+  const cell = (value, i, j) => (i === j ? h("td", { class: "empty" }) : matrixCell(i, j, value, colour, text, level));
   const body = (rows ?? []).map((row, i) =>
     tableRow(
       rowName(ADAPTERS[i].label),
@@ -40,10 +40,10 @@ function matrix(title, rows, colour, text, chance = () => null) {
   return h("div", { class: "matrix" }, table);
 }
 
-function matrixCell(i, j, value, colour, text, chance) {
+function matrixCell(i, j, value, colour, text, levelOf) {
   if (value == null) return h("td", { class: "empty" }, DASH);
   const rgb = colour(value);
-  const level = chance(i, j);
+  const level = levelOf(i, j);
   const content = [text(value), level == null ? null : h("small", {}, overlap(level))];
   const p = findPair(i, j);
   const chosen = CHOICES.length > 1 && p === state.pair;

@@ -34,7 +34,7 @@ function drawGrids() {
   const { module: m, gridMode: mode } = state;
   const grids = panels().flatMap((p) => SIDES.map((side) => gridOf(p, side, m)).filter(Boolean));
   const top = gridTop(grids, mode);
-  fill("grid-legend", grids.length ? legend(top, mode === "excess" ? "φ − chance" : "φ") : []);
+  fill("grid-legend", grids.length ? legend(top, mode === "excess" ? "φ − random" : "φ") : []);
   fill("grid-readout");
   drawFigures("grids", (p, side, width) => {
     const grid = gridOf(p, side, m);
@@ -45,7 +45,7 @@ function drawGrids() {
 
 function readGrid(grid, p, side, row, column) {
   const where = `${pairName(p)}, ${side}: φ(${grid.i(row)}, ${grid.j(column)})`;
-  fill("grid-readout", `${where} = ${overlap(grid.phi(row, column))}, chance ${overlap(grid.chance(row, column))}`);
+  fill("grid-readout", `${where} = ${overlap(grid.phi(row, column))}, random ${overlap(grid.random(row, column))}`);
 }
 
 function drawModuleAngles() {
@@ -89,11 +89,11 @@ function moduleNumbers(p, m) {
   const rows = [
     ["dimensions k, l", SIDES.map((name) => joined([measure(p, name, "k", m), measure(p, name, "l", m)], ", "))],
     ["φ(k, l)", side("phi").map(overlap)],
-    ["chance, max(k, l) / n", side("chance").map(overlap)],
+    ...(nullKind(p) ? nullRows(p, side) : []),
     ["mean of φ(i, j)", side("phi_grid_mean").map(overlap)],
-    ["z", side("z").map(score)],
-    ["p", side("p").map(probability)],
-    ["p adjusted", side("p_adjusted").map(probability)],
+    ["random subspaces, max(k, l) / n", side("random").map(overlap)],
+    ["z, random", side("random_z").map(score)],
+    ["p adjusted, random", side("random_p_adjusted").map(probability)],
     ...distanceRows(p, m),
   ];
   const twoSided = rows.map(([name, values]) =>
@@ -123,6 +123,20 @@ function moduleNumbers(p, m) {
       both("norm ratio", short(PAIRS[p].norm_ratio[m])),
     ),
   );
+}
+
+/** Beside the panel, or mismatched layers. */
+function nullRows(p, side) {
+  const directions = side("null_k").map((k, index) => joined([k, side("null_l")[index]], ", "));
+  return [
+    [`${nullKind(p)}: leading directions`, directions],
+    ["φ of these", side("null_phi").map(overlap)],
+    ["median of the null", side("null_median").map(overlap)],
+    ["draws n", side("null_draws").map((n) => integer(n))],
+    ["effect, in spreads of the null", side("effect").map(score)],
+    ["p", side("p").map(probability)],
+    ["p adjusted", side("p_adjusted").map(probability)],
+  ];
 }
 
 function distanceRows(p, m) {

@@ -2,14 +2,17 @@
 
 const overviewCells = []; // of the first panel, in the order of the page: where the arrow keys walk
 
+/** What the cells show. */
+const OVERVIEW = { null: aboveNull, random: aboveRandom, phi: (p, side, m) => measure(p, side, "phi", m) };
+
 function drawOverview() {
   const shown = panels();
-  const value = state.measure === "phi" ? (p, side, m) => measure(p, side, "phi", m) : excess;
+  const value = OVERVIEW[state.measure];
   const top = niceTop(shown, value);
   const scale =
     state.measure === "phi"
-      ? legend(top, "φ", "chance", chanceRange(shown))
-      : legend(top, "φ − chance", "chance or less", [0, 0]);
+      ? legend(top, "φ", "random", randomRange(shown))
+      : legend(top, `φ − ${state.measure}`, `${state.measure} or less`, [0, 0]);
   fill("overview-legend", scale);
   overviewCells.length = 0;
   const groups = groupsOf();
@@ -63,7 +66,8 @@ function cell(p, m, value, top) {
 
 function cellText(p, m) {
   const part = (side, key) => overlap(measure(p, side, key, m));
-  const sides = SIDES.map((side) => `${side} ${part(side, "phi")} (chance ${part(side, "chance")})`);
+  const null_ = (side) => (nullKind(p) ? `, ${part(side, "null_phi")} beside ${part(side, "null_median")}` : "");
+  const sides = SIDES.map((side) => `${side} ${part(side, "phi")} (random ${part(side, "random")})${null_(side)}`);
   return `${MODULES.name[m]}: ${sides.join(", ")}`;
 }
 
@@ -75,9 +79,9 @@ function niceTop(shown, value) {
   return Math.min(1, Math.ceil(top / unit - 1e-9) * unit);
 }
 
-/** The smallest and the largest chance level on show. */
-function chanceRange(shown) {
-  const levels = shown.flatMap((p) => SIDES.flatMap((side) => PAIRS[p][side].chance.filter((level) => level !== null)));
+/** The smallest and the largest level of random subspaces on show. */
+function randomRange(shown) {
+  const levels = shown.flatMap((p) => SIDES.flatMap((side) => PAIRS[p][side].random.filter((level) => level !== null)));
   return levels.length ? [levels.reduce((a, b) => Math.min(a, b)), largest(levels)] : null;
 }
 

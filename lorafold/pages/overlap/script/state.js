@@ -3,8 +3,8 @@
 const state = {
   pair: CHOICES[0], // p
   module: 0, // m
-  measure: "excess", // of the overview: excess | phi
-  gridMode: "phi", // of the maps: phi | chance | excess
+  measure: HAS_NULL ? "null" : "random", // of the overview: null | random | phi
+  gridMode: "phi", // of the maps: phi | random | excess
   tablePair: CHOICES[0], // p: one of the panels
   sort: { key: null, down: false },
   filter: "",
@@ -18,12 +18,12 @@ const choosePair = (p) => set({ pair: p, tablePair: p });
 /** The pairs on show, side by side. */
 const panels = () => panelsOf(state.pair);
 
-/** The module to begin with: the one that is furthest above chance in the first pair. */
+/** The module to begin with: the one that is furthest above the null in the first pair. */
 function mostOverlapping() {
   const [p] = panels();
   const height = (m) =>
     largest(
-      SIDES.map((side) => measure(p, side, "z", m)),
+      SIDES.map((side) => measure(p, side, nullKind(p) ? "effect" : "random_z", m)),
       -Infinity,
     );
   return MODULES.name.reduce((best, _, m) => (height(m) > height(best) ? m : best), 0);

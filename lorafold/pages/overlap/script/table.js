@@ -8,11 +8,12 @@ function sideColumns(side) {
     value: (m) => measure(state.tablePair, side, key, m),
     text,
   });
+  const random = [column("random", "random", overlap), column("random_z", "z", score)];
+  const beside = [column("null_phi", "φ leading", overlap), column("null_median", "null", overlap)];
   return [
     column("phi", "φ", overlap),
-    column("chance", "chance", overlap),
-    column("z", "z", score),
-    column("p_adjusted", "p adjusted", probability),
+    ...(HAS_NULL ? [...beside, column("effect", "effect", score)] : random),
+    column(HAS_NULL ? "p_adjusted" : "random_p_adjusted", "p adjusted", probability),
   ];
 }
 
@@ -58,7 +59,8 @@ function drawTable() {
 function fillTableHead() {
   const count = COLUMNS.filter(({ side }) => !side).length - 2; // before the sides; two columns follow them
   const blank = (colspan) => h("td", { colspan });
-  const over = (side) => h("th", { scope: "colgroup", colspan: 4, class: `over ${side}` }, `${side} subspaces`);
+  const own = COLUMNS.filter((column) => column.side === SIDES[0]).length;
+  const over = (side) => h("th", { scope: "colgroup", colspan: own, class: `over ${side}` }, `${side} subspaces`);
   const name = ({ key, label, title, words }) => {
     const button = h("button", { type: "button", onclick: () => sortBy(key) }, label);
     return columnName(button, { class: words ? null : "number", "data-key": key, title });
