@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +92,7 @@ class Checkpoint:
         """As the user named it."""
         return self.files.path
 
-    def check_plain(self, names: Collection[str]) -> None:
+    def check_plain(self, names: Iterable[str]) -> None:
         """Raise LorafoldError if one of these tensors is quantised."""
         for name in names:
             stored = self.tensors[name]

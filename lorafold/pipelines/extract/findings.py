@@ -51,7 +51,7 @@ class Findings:
             LorafoldError: NaN or Inf, or another shape.
         """
         if reason := _reason(pair, plan.settings):
-            if not models.same(pair):
+            if models.changed(pair):
                 self.left_out[reason].append(pair.label)
             return
         models.check_shapes(pair)

@@ -33,10 +33,12 @@ class Models:
     tuned: Layout
     device: torch.device
 
-    def same(self, pair: Pair) -> bool:
-        """Whether a layer is the same to the bit."""
-        first, other = self.base.read(pair.base), self.tuned.read(pair.tuned)
-        return first.shape == other.shape and first.dtype == other.dtype and torch.equal(first, other)
+    def changed(self, pair: Pair) -> bool:
+        """Whether a layer differs by more than rounding."""
+        if pair.base.shape != pair.tuned.shape:
+            return True
+        difference = self.difference(pair)
+        return difference is not None and difference.stands_out
 
     def difference(self, pair: Pair) -> Difference | None:
         """Tuned minus base; None where the two are the same.
@@ -100,7 +102,7 @@ class Difference:
 
     @property
     def stands_out(self) -> bool:
-        """Of a vector: whether it is more than rounding."""
+        """Whether its energy is more than that of rounding; single directions of a matrix may stand out from less."""
         return self.energy > _WHITE * self.rounding.energy
 
 

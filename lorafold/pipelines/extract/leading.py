@@ -41,7 +41,7 @@ class Leading:
     """D ≈ left diag(sigma) rightᵀ.
 
     Args:
-        left, right: (m, k), (n, k), orthonormal columns.
+        left, right: (m, k), (n, k), orthonormal columns, as far as sigma is more than rounding.
         sigma: (k,), descending, float64.
         excess: estimate from above of how far ‖D - approximation‖ is over the optimum, relatively; 0 of a dense one.
         blocks: iterations.

@@ -104,6 +104,8 @@ def extract(
         models = Models(layouts[0], layouts[1], plan.device)
         form = format_for(models.base, plan.settings)
         pairs = pair_up(models.base, models.tuned, style_for(form, models.base))
+        models.base.checkpoint.check_plain(rows.tensor for pair in pairs.layers for rows in pair.base.rows)
+        models.tuned.checkpoint.check_plain(rows.tensor for pair in pairs.layers for rows in pair.tuned.rows)
     with clock("extract"), listening(progress) as tell:
         found = Findings()
         for count, pair in enumerate(pairs.layers):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
+
+from torch import Tensor
 
 from lorafold.adapters import Adapter
 from lorafold.adapters.checkpoints.layout import Layout, Rows, Weight
@@ -40,8 +42,8 @@ def places_of(updates: Sequence[Update], layout: Layout) -> Mapping[str, list[Pl
     """
     by_tensor: dict[str, list[Placed]] = defaultdict(list)
     finders = {id(update.adapter): _Finder(update.adapter, layout) for update in updates}
-    for update in updates:
-        weight = finders[id(update.adapter)].find(update)
+    for given in updates:
+        update, weight = finders[id(given.adapter)].find(given)
         for first, rows in weight.offsets():
             by_tensor[rows.tensor].append(Placed(update, weight, first, rows))
     layout.checkpoint.check_plain(by_tensor)
@@ -58,13 +60,20 @@ class _Finder:
         self.respelled = _respelled(layout, self.style) if self.style else {}
         self.tails = tails_of(layout.layers)
 
-    def find(self, update: Update) -> Weight:
-        """The layer that an update changes."""
-        candidates = list(self._candidates(update))
-        fitting = [weight for weight in candidates if weight.shape == update.shape]
+    def find(self, update: Update) -> tuple[Update, Weight]:
+        """The layer that an update changes, and the update as a matrix (m, n)."""
+        candidates = [(self._turned(update, weight), weight) for weight in self._candidates(update)]
+        fitting = [(turned, weight) for turned, weight in candidates if weight.shape == turned.shape]
         if len(fitting) == 1:
             return fitting[0]
-        raise self._refusal(update, candidates)
+        raise self._refusal(update, [weight for _, weight in candidates])
+
+    def _turned(self, update: Update, weight: Weight) -> Update:
+        """Whole weights and differences lie as the model's own do; OpenCLIP's have the names of another model."""
+        as_stored = self.layout.naming is None or weight.kind == "embedding"
+        if weight.transposed and as_stored and isinstance(update.source, Tensor) and update.source.ndim == 2:
+            return replace(update, source=update.source.mT)
+        return update
 
     def _candidates(self, update: Update) -> Iterable[Weight]:
         """By the dictionary, by a name that follows its rules, else by the ends of names."""

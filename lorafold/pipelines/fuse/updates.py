@@ -70,7 +70,7 @@ class Update:
             weight: W (m, n), where it is needed.
         """
         if isinstance(self.source, Tensor):
-            value = self.source.double().view(self.shape)
+            value = self.source.double().reshape(self.shape)
             return self.strength * (value - weight.double() if weight is not None else value)
         pending = self.source
         assert isinstance(pending, Pending)
