@@ -35,8 +35,8 @@ class Rounding(NamedTuple):
 
 def rounding(weight: Tensor, *dtypes: torch.dtype) -> Rounding:
     """Of files that hold a matrix (m, n), or one close to it, in such formats."""
-    squares = weight.float().square()
-    rows, columns = squares.sum(1, dtype=torch.float64), squares.sum(0, dtype=torch.float64)
+    wide = weight.float()
+    rows, columns = (torch.linalg.vector_norm(wide, dim=dim).double().square() for dim in (1, 0))
     relative = _BINADE * sum(torch.finfo(dtype).eps ** 2 for dtype in dtypes)
     least = sum(torch.finfo(dtype).smallest_normal ** 2 * torch.finfo(dtype).eps ** 2 for dtype in dtypes) / 12
     m, n = weight.shape
