@@ -69,7 +69,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "resize": Command("the same adapter with lower ranks, each where it is needed", ResizeConfig, "resize.run:resize"),
     "convert": Command("the same adapter in another format", ConvertConfig, "convert.run:convert"),
-    "extract": Command("two models in, their difference out as an adapter", ExtractConfig, "extract.run:extract"),
+    "extract": Command(
+        "two models in, their difference out as an adapter", ExtractConfig, "extract.run:extract", files="tuned"
+    ),
     "fuse": Command("adapters written into their model", FuseConfig, "fuse.run:fuse"),
     "reproduce": Command(
         "an earlier merge again, and whether it comes out the same",

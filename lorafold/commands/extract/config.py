@@ -14,9 +14,9 @@ from lorafold.pipelines.extract.settings import ExtractSettings
 class ExtractConfig(ExtractSettings):
     """`conf/extract.yaml`: the settings of an extraction, and what only the command needs to know."""
 
-    base: str | None = setting(None, MODEL, GOES_IN)
-    tuned: str | None = setting(None, "the model that was trained from it, likewise", GOES_IN)
-    output: str | None = setting(None, OUTPUT, COMES_OUT)
+    base: str | None = setting(None, MODEL, GOES_IN, files=True)
+    tuned: str | None = setting(None, "the model that was trained from it, likewise", GOES_IN, files=True)
+    output: str | None = setting(None, OUTPUT, COMES_OUT, files=True)
     overwrite: bool = setting(False, OVERWRITE, COMES_OUT)
     threads: int | None = setting(None, THREADS, RUNS)
 

@@ -14,10 +14,10 @@ from lorafold.pipelines.fuse.settings import FuseSettings
 class FuseConfig(FuseSettings):
     """`conf/fuse.yaml`: the settings of fusing, and what only the command needs to know."""
 
-    adapters: Any = setting("demo", ADAPTERS, GOES_IN)
-    base: str | None = setting(None, MODEL, GOES_IN)
+    adapters: Any = setting("demo", ADAPTERS, GOES_IN, files=True)
+    base: str | None = setting(None, MODEL, GOES_IN, files=True)
     output: str | None = setting(
-        None, "a file where the base is one, else a folder; null: in the run's folder", COMES_OUT
+        None, "a file where the base is one, else a folder; null: in the run's folder", COMES_OUT, files=True
     )
     overwrite: bool = setting(False, OVERWRITE, COMES_OUT)
     threads: int | None = setting(None, THREADS, RUNS)
@@ -26,8 +26,8 @@ class FuseConfig(FuseSettings):
         "LoRA adapters written into the model that they were trained on: W + sum of weight times update, one tensor at "
         "a time. The base stays as it is.",
         (
-            " base=BASE adapters=a.safetensors output=MODEL",
-            " base=BASE 'adapters=[a,b]' 'weights=[0.7,0.3]'",
+            " a.safetensors base=BASE output=MODEL",
+            " a b base=BASE 'weights=[0.7,0.3]'",
         ),
         leaves="fused.safetensors or fused/, a copy of the base with its dtypes, shards, index and configuration, and "
         "metrics.json: how much each tensor changed, and what rounding did to it",
