@@ -101,7 +101,7 @@ class MergeSettings:
     scale: Any = setting(
         "auto",
         "strength of the merged adapter: a number, or how to choose one from the adapters alone: each, max_norm, "
-        "mean_norm, presence, retained, target; svc: a strength for each singular direction",
+        "mean_norm, presence, retained, target, or svc, which has one for each singular direction",
         COMES_OUT,
     )
     base: str | None = setting(None, BASE_HELP, GOES_IN, files=True)
