@@ -32,6 +32,11 @@ def amount(value: float) -> str:
     return f"{value:.3g}{UNITS[-1]}"
 
 
+def two_digits(value: float) -> str:
+    """Two digits, and no exponent for large numbers: `0.0034`, `99`, `2366`."""
+    return f"{value:.0f}" if abs(value) >= 99.5 else f"{value:.2g}"
+
+
 def printable(text: str, most: int | None = None) -> str:
     """One line of a file's own words: nothing that could steer the terminal, and not more than `most` characters."""
     words = "".join(character if character.isprintable() else " " for character in text)

@@ -1,10 +1,10 @@
-"""Paths -> names that tell adapters apart."""
+"""Paths -> names that tell adapters apart; numbers in a line."""
 
 from __future__ import annotations
 
 import pytest
 
-from lorafold.common.text import short_names
+from lorafold.common.text import short_names, two_digits
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,10 @@ from lorafold.common.text import short_names
 )
 def test_as_short_as_they_can_be(paths, names):
     assert short_names(paths) == names
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.00337, "0.0034"), (99.4, "99"), (99.96, "100"), (-99.6, "-100"), (2366.1, "2366"), (0, "0")]
+)
+def test_two_digits_need_no_exponent_for_large_numbers(value, said):
+    assert two_digits(value) == said

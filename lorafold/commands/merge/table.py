@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorafold.commands.merge.closing import in_words, where
+from lorafold.common.text import two_digits
 from lorafold.console.tables import Console, drawn, relative_to_cwd, say
 from lorafold.pipelines.merge.table import LEGEND, merge_table, total
 
@@ -57,7 +58,7 @@ def solved_by(summary: Metrics) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{two_digits(100 * share)} %"
 
 
 def undetermined(metrics: Metrics) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
+from lorafold.common.text import two_digits
 from lorafold.pipelines.compare.null import smallest_n, smallest_panel
 
 Json = Mapping[str, Any]
@@ -155,7 +156,7 @@ def _random(pair: Json, alpha: float) -> str:
 def _expectation(pair: Json, alpha: float) -> str:
     cosine, spread = pair["cosine"], pair["cosine_null_sd"]
     words = cosine_words(pair, alpha)
-    times = f"{_short(abs(cosine) / spread)} times its spread for random directions" if spread else "without any spread"
+    times = f"{two_digits(abs(cosine) / spread)} times its spread for random directions" if spread else "without any spread"
     changes = " and ".join(
         f"{_percent(change)} of #{number + 1}" for number, change in zip(pair["pair"], pair["in_sum"], strict=True)
     )
@@ -192,7 +193,7 @@ def _sizes(pair: Json) -> str:
     ratio = pair["norm_ratio"]
     share = 100 / (1 + ratio**2)
     return (
-        f"Size: #{second} has {_short(ratio)} times the norm of #{first}; at equal weights #{first} brings "
+        f"Size: #{second} has {two_digits(ratio)} times the norm of #{first}; at equal weights #{first} brings "
         f"{share:.0f} % of the energy."
     )
 
@@ -214,12 +215,7 @@ def _initialisation(pair: Json) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{'+' if value > 0 else ''}{_short(100 * value)} %"
-
-
-def _short(value: float) -> str:
-    """Two digits, and no exponent for large numbers."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}"
+    return f"{'+' if value > 0 else ''}{two_digits(100 * value)} %"
 
 
 def _p(value: float) -> str:
