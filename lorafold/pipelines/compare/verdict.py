@@ -156,7 +156,9 @@ def _random(pair: Json, alpha: float) -> str:
 def _expectation(pair: Json, alpha: float) -> str:
     cosine, spread = pair["cosine"], pair["cosine_null_sd"]
     words = cosine_words(pair, alpha)
-    times = f"{two_digits(abs(cosine) / spread)} times its spread for random directions" if spread else "without any spread"
+    times = "without any spread"
+    if spread:
+        times = f"{two_digits(abs(cosine) / spread)} times its spread for random directions"
     changes = " and ".join(
         f"{_percent(change)} of #{number + 1}" for number, change in zip(pair["pair"], pair["in_sum"], strict=True)
     )
