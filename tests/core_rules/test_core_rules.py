@@ -29,6 +29,8 @@ def rules(which=lambda rule: True):
 
 
 RULES = rules()
+# a minimum that is come to in many steps, from one side or another
+ROUNDING = {"quotient": 1e-7}
 LINEAR = pytest.mark.parametrize("rule", [bound("sum"), bound("mean")], ids=["sum", "mean"])
 # at options that keep all entries, the rules that give one adapter at weight 1 back
 IDENTITIES = {
@@ -74,7 +76,8 @@ def test_the_order_of_the_adapters_does_not_count(rule, order):
     noise = uniform(CORES)
     order = [i for i in order if i < (rule.adapters or 3)]
     permuted = apply(rule, CORES[:, order], WEIGHTS[:, order], noise[:, order])
-    torch.testing.assert_close(permuted, apply(rule, CORES, WEIGHTS, noise), rtol=0, atol=1e-12)
+    expected = apply(rule, CORES, WEIGHTS, noise)
+    torch.testing.assert_close(permuted, expected, rtol=0, atol=ROUNDING.get(rule.name, 1e-12))
 
 
 @RULES
@@ -109,7 +112,7 @@ def test_an_absent_adapter_changes_nothing_but_the_weights_of_a_mean(rule):
     torch.testing.assert_close(rule(absent, WEIGHTS), factor * present, rtol=0, atol=1e-14)
 
 
-@RULES
+@rules(lambda rule: rule.name != "quotient")  # of full rank it starts at a fork; see its own test
 def test_a_turned_frame_turns_the_result_unless_the_rule_is_one_for_entries(rule):
     """Cores are coordinates: UQ and VP instead of U and V turn them, and the merged core alike."""
     Q, P = Source(1).haar(5, 4, 4), Source(2).haar(5, 4, 4)
