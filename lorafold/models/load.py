@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters.files.foreign import remote
+from lorafold.adapters.files.model_files import as_given
 from lorafold.common.errors import LorafoldError
 from lorafold.models.inputs import Corpus
 from lorafold.models.quiet import quiet
@@ -83,7 +84,7 @@ def check_model(path: str | Path | None, dtype: str = "auto") -> Path:
         )
     folder = Path(path).expanduser()
     if not folder.exists():
-        raise remote(_as_given(folder)) or LorafoldError("no such folder", path=folder, remedy="Check base=.")
+        raise remote(as_given(folder)) or LorafoldError("no such folder", path=folder, remedy="Check base=.")
     if not (folder / _CONFIG).is_file() and not (folder / _PIPELINE).is_file():
         what = f"neither {_CONFIG} nor {_PIPELINE} in it" if folder.is_dir() else "a file"
         raise LorafoldError(
@@ -118,12 +119,6 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", dtype: str 
             "%s: %s: %d weights of the model are not in its files, and random.", folder, missing[0], len(missing)
         )
     return loaded
-
-
-def _as_given(folder: Path) -> str:
-    """An identity on the hub has been taken for a path from here."""
-    here = Path.cwd()
-    return folder.relative_to(here).as_posix() if folder.is_relative_to(here) else str(folder)
 
 
 def _transformers(folder: Path, device: torch.device, dtype: str) -> tuple[LoadedModel, list[str]]:

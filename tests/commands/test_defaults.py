@@ -75,7 +75,16 @@ DEFAULTS = {
         **dict.fromkeys(("device", "dtype"), "auto"),
         "seed": 0,
     },
-    "fuse": {**OUTPUT, **RUN, "base": None, "weights": None, "rounding": "nearest", "device": "auto", "seed": 0},
+    "fuse": {
+        **OUTPUT,
+        **RUN,
+        "adapters": None,
+        "base": None,
+        "weights": None,
+        "rounding": "nearest",
+        "device": "auto",
+        "seed": 0,
+    },
     "reproduce": {"run": None, "tolerance": 1e-3, "threads": None},
     "report": {"runs": "outputs", "chosen": None},
 }

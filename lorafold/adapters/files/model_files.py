@@ -60,9 +60,9 @@ def model_files(path: str | Path) -> ModelFiles:
     Raises:
         LorafoldError: nothing there, no safetensors, a shard that is missing, or several models in one folder.
     """
-    name, path = str(path), with_home(path)
+    path = with_home(path)
     if not path.exists():
-        raise remote(name) or LorafoldError("no such file or folder", path=path, remedy="Check the path.")
+        raise remote(as_given(path)) or LorafoldError("no such file or folder", path=path, remedy="Check the path.")
     if path.is_dir():
         return _folder(path)
     if path.suffix.lower() in PICKLES:
@@ -74,6 +74,12 @@ def model_files(path: str | Path) -> ModelFiles:
             "a GGUF file, whose weights are quantised", path=path, remedy="Name the model as safetensors."
         )
     return ModelFiles(path, {"": (path,)})
+
+
+def as_given(path: Path) -> str:
+    """The path as the user wrote it: an identity on the hub may have been taken for one from here."""
+    here = Path.cwd()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(path)
 
 
 def _folder(folder: Path) -> ModelFiles:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lorafold.commands.extract.config import ExtractConfig
 from lorafold.commands.extract.table import one_line, show
+from lorafold.common.homes import with_home
 from lorafold.common.progress import progress_bar
 from lorafold.pipelines.extract.pipeline import ExtractResult
 from lorafold.pipelines.extract.pipeline import extract as extract_adapter
@@ -29,7 +30,7 @@ def extract(run: Run, config: ExtractConfig) -> dict[str, Any]:
         check=lambda settings, _: make_extract_plan(settings),
         one_line=one_line,
         show=show,
-        paths=lambda tuned, base: [base / Path(tuned).expanduser()],
+        paths=lambda tuned, base: [base / with_home(tuned)],
         write=write_output("extracted"),
         given="tuned",
         guarded=watched,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from lorafold.commands.help import ADAPTERS, MODEL, OVERWRITE, THREADS, Help
+from lorafold.commands.help import MODEL, OVERWRITE, THREADS, Help
 from lorafold.common.settings import COMES_OUT, GOES_IN, RUNS, part_of, setting
 from lorafold.pipelines.fuse.settings import FuseSettings
 
@@ -14,7 +14,7 @@ from lorafold.pipelines.fuse.settings import FuseSettings
 class FuseConfig(FuseSettings):
     """`conf/fuse.yaml`: the settings of fusing, and what only the command needs to know."""
 
-    adapters: Any = setting("demo", ADAPTERS, GOES_IN, files=True)
+    adapters: Any = setting(None, "files or folders, by their names alone", GOES_IN, files=True)
     base: str | None = setting(None, MODEL, GOES_IN, files=True)
     output: str | None = setting(
         None, "a file where the base is one, else a folder; null: in the run's folder", COMES_OUT, files=True

@@ -105,6 +105,7 @@ def _two(folder: Path) -> Path:
 
 REFUSED = {
     "nothing there": (lambda folder: folder / "nope", "no such file or folder"),
+    "a name on the hub": (lambda folder: Path.cwd() / "org/model", "hf download org/model"),
     "a shard is missing": (_missing, "1 of 2 shards are missing: model-00001-of-00002.safetensors"),
     "index of another version": (_another, "x: not in model-00001-of-00002.safetensors, where the index has it"),
     "index that leads elsewhere": (_outside, "'../../etc/passwd', expected a file beside it"),
