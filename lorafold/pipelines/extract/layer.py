@@ -14,6 +14,7 @@ from torch import Tensor
 from lorafold.adapters.checkpoints.layout import Layout, Weight
 from lorafold.adapters.files.finite import check_tensors
 from lorafold.adapters.module import Module
+from lorafold.common.blocks import row_blocks
 from lorafold.common.errors import LorafoldError
 from lorafold.common.text import brief
 from lorafold.pipelines.extract.leading import Leading
@@ -50,11 +51,14 @@ class Models:
         if first.dtype == other.dtype and torch.equal(first, other):
             return None
         wide = torch.promote_types(torch.promote_types(first.dtype, other.dtype), torch.float32)
-        matrix = other.to(self.device, wide) - first.to(self.device, wide)
-        energy = float(torch.linalg.vector_norm(matrix, dtype=torch.float64)) ** 2
+        matrix = torch.empty(first.shape, dtype=wide, device=self.device)
+        for rows in row_blocks(*first.shape):
+            matrix[rows] = other[rows]
+            matrix[rows] -= first[rows].to(matrix)
+        energy = square_norm(matrix)
         if not isfinite(energy):
             self._find_fault(pair, first, other)
-        return Difference(matrix, energy, rounding(first.to(self.device), first.dtype, other.dtype)) if energy else None
+        return Difference(matrix, energy, rounding(first, first.dtype, other.dtype)) if energy else None
 
     def _find_fault(self, pair: Pair, first: Tensor, other: Tensor) -> None:
         for layout, weight, tensor in ((self.base, pair.base, first), (self.tuned, pair.tuned, other)):
@@ -141,13 +145,26 @@ def factored(difference: Difference, triples: Leading, rank: int, pair: Pair, dt
     root = triples.sigma[:rank].sqrt().to(difference.matrix)
     up = (triples.left[:, :rank] * root).to(dtype)
     down = (root[:, None] * triples.right[:, :rank].mT).to(dtype).contiguous()
-    wide = difference.matrix.dtype
-    rest = torch.addmm(difference.matrix, up.to(wide), down.to(wide), alpha=-1)
-    error = float(torch.linalg.vector_norm(rest, dtype=torch.float64)) ** 2
+    error = _error(difference.matrix, up, down)
     kind = pair.base.kind
     module = Module(str(pair.name), up.cpu(), down.cpu(), 1.0, pair.base.kernel, kind=kind)
     share = min(1.0, difference.rounding.energy / difference.energy)
     return Extracted(pair, module, triples.sigma.cpu(), difference.energy, share, error, triples.excess)
+
+
+def square_norm(matrix: Tensor) -> float:
+    """‖matrix‖², summed in float64."""
+    blocks = (matrix[rows] for rows in row_blocks(*matrix.shape))
+    return sum(float(torch.linalg.vector_norm(block, dtype=torch.float64)) ** 2 for block in blocks)
+
+
+def _error(matrix: Tensor, up: Tensor, down: Tensor) -> float:
+    """‖matrix - up down‖²."""
+    wide, total = down.to(matrix), 0.0
+    for rows in row_blocks(*matrix.shape):
+        rest = torch.addmm(matrix[rows], up[rows].to(matrix), wide, alpha=-1)
+        total += float(torch.linalg.vector_norm(rest, dtype=torch.float64)) ** 2
+    return total
 
 
 def _shape(weight: Weight) -> str:

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lorafold.common.blocks import row_blocks
+
 _BINADE = 0.541 / 12
 # What the bound leaves out, which is most for small matrices.
 _SAFETY = 1.5
@@ -35,10 +37,13 @@ class Rounding(NamedTuple):
 
 def rounding(weight: Tensor, *dtypes: torch.dtype) -> Rounding:
     """Of files that hold a matrix (m, n), or one close to it, in such formats."""
-    wide = weight.float()
-    rows, columns = (torch.linalg.vector_norm(wide, dim=dim).double().square() for dim in (1, 0))
+    m, n = weight.shape
+    rows, columns = torch.empty(m, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
+    for block in row_blocks(m, n):
+        squares = weight[block].float().square()
+        rows[block] = squares.sum(1).double()
+        columns += squares.sum(0)
     relative = _BINADE * sum(torch.finfo(dtype).eps ** 2 for dtype in dtypes)
     least = sum(torch.finfo(dtype).smallest_normal ** 2 * torch.finfo(dtype).eps ** 2 for dtype in dtypes) / 12
-    m, n = weight.shape
     edge = sqrt(relative * float(rows.max()) + n * least) + sqrt(relative * float(columns.max()) + m * least)
     return Rounding(relative * float(rows.sum()) + m * n * least, _SAFETY * edge)

@@ -15,6 +15,7 @@ from torch import Tensor
 from lorafold.adapters.checkpoints.checkpoint import Stored
 from lorafold.adapters.checkpoints.layout import Layout
 from lorafold.adapters.files.finite import check_tensors
+from lorafold.common.blocks import row_blocks
 from lorafold.common.seeds import generator_of
 from lorafold.pipelines.fuse.places import Placed
 from lorafold.pipelines.fuse.plan import FusePlan
@@ -48,48 +49,70 @@ def fused(name: str, placed: Sequence[Placed], layout: Layout, plan: FusePlan) -
         LorafoldError: NaN or Inf in the base, or numbers too large for its dtype.
     """
     stored = layout.checkpoint.tensors[name]
-    old = stored.read()
-    _check(old, stored, "The model is damaged: name another one.")
-    matrix = old.view(len(old), -1).to(plan.device, _wide(stored.dtype))
-    exact = matrix.clone()
-    for part in placed:
-        _add(exact[part.rows.first : part.rows.last], part, layout)
-    new = _rounded(exact, name, stored.dtype, plan)
-    result = new.cpu().view(stored.shape)
-    _check(result, stored, "The sum is too large for its dtype: lower the weights.")
-    norms = (_norm(matrix), _norm(exact - matrix), _norm(new.to(exact.dtype) - exact))
-    return result, Fused(name, stored.shape, len(placed), *norms)
+    tensor = stored.read()
+    _check(tensor, stored, "The model is damaged: name another one.")
+    matrix, wide = tensor.view(len(tensor), -1), _wide(stored.dtype)
+    addends = [_addend(part, layout, plan.device, wide) for part in placed]
+    generator, squares = generator_of(plan.settings.seed, name), [0.0, 0.0, 0.0]
+    for rows in row_blocks(*matrix.shape):
+        old = matrix[rows].to(plan.device, wide)
+        exact = old.clone()
+        for addend in addends:
+            addend.add_to(exact, rows.start)
+        new = _rounded(exact, stored.dtype, plan.settings.rounding, generator)
+        matrix[rows] = new.cpu()
+        for place, part in enumerate((old, exact - old, new.to(wide).sub_(exact))):
+            squares[place] += float(torch.linalg.vector_norm(part, dtype=torch.float64)) ** 2
+    _check(tensor, stored, "The sum is too large for its dtype: lower the weights.")
+    return tensor, Fused(name, stored.shape, len(placed), *map(math.sqrt, squares))
+
+
+@dataclass(frozen=True, eq=False)
+class _Addend:
+    """What is added to rows of a stored tensor: left @ right, or a whole matrix; as the tensor lies.
+
+    Args:
+        first: of the rows.
+        left: (rows, r), or the matrix.
+        right: (r, columns); None: the matrix is whole.
+    """
+
+    first: int
+    left: Tensor
+    right: Tensor | None
+
+    def add_to(self, block: Tensor, start: int) -> None:
+        """Add what belongs to the rows of the tensor from `start` on."""
+        low, high = max(start, self.first), min(start + len(block), self.first + len(self.left))
+        if low >= high:
+            return
+        target, left = block[low - start : high - start], self.left[low - self.first : high - self.first]
+        if self.right is None:
+            target += left
+        else:
+            target.addmm_(left, self.right)
+
+
+def _addend(part: Placed, layout: Layout, device: torch.device, wide: torch.dtype) -> _Addend:
+    """The rows of an update that belong to a tensor; all of it, transposed, where the tensor holds it so."""
+    rows = slice(part.first, part.first + part.rows.last - part.rows.first)
+    if factors := part.update.factors():
+        up, down, strength = factors
+        up, down = strength * up.to(device, wide), down.to(device, wide)
+        left, right = (down.mT, up.mT) if part.weight.transposed else (up[rows], down)
+        return _Addend(part.rows.first, left, right)
+    weight = layout.read(part.weight) if part.update.needs_weight else None
+    matrix = part.update.matrix(weight).to(device, wide)
+    return _Addend(part.rows.first, matrix.mT if part.weight.transposed else matrix[rows], None)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype.itemsize == 2 else torch.float64
 
 
-def _add(target: Tensor, part: Placed, layout: Layout) -> None:
-    """Add the rows of an update that belong here; all of it, transposed, where the tensor holds it so."""
-    rows = slice(part.first, part.first + len(target))
-    if factors := part.update.factors():
-        up, down, strength = factors
-        up, down = up.to(target), down.to(target)
-        if part.weight.transposed:
-            target.addmm_(down.mT, up.mT, alpha=strength)
-        else:
-            target.addmm_(up[rows], down, alpha=strength)
-        return
-    weight = layout.read(part.weight) if part.update.needs_weight else None
-    matrix = part.update.matrix(weight).to(target)
-    target += matrix.mT if part.weight.transposed else matrix[rows]
-
-
-def _rounded(exact: Tensor, name: str, dtype: torch.dtype, plan: FusePlan) -> Tensor:
-    if plan.settings.rounding == "nearest":
-        return nearest(exact, dtype)
-    return stochastic(exact, dtype, generator_of(plan.settings.seed, name))
+def _rounded(exact: Tensor, dtype: torch.dtype, rounding: str, generator: torch.Generator) -> Tensor:
+    return nearest(exact, dtype) if rounding == "nearest" else stochastic(exact, dtype, generator)
 
 
 def _check(tensor: Tensor, stored: Stored, remedy: str) -> None:
     check_tensors({stored.key: tensor}, stored.file, remedy)
-
-
-def _norm(tensor: Tensor) -> float:
-    return math.sqrt(float(torch.linalg.vector_norm(tensor, dtype=torch.float64)) ** 2)
