@@ -14,14 +14,16 @@ from torch import Tensor, nn
 import lorafold
 from lorafold.adapters import Adapter
 from tests.builders import one_thread as one_thread
-from tests.clients.peft_models import base_model, peft, transformers
+from tests.clients.peft_models import base_model, outputs, peft, transformers
 from tests.clients.pipelines import pipeline
 
 
 def gpt2() -> nn.Module:
     """Whose layers are Conv1D, stored transposed; one of them is square."""
     torch.manual_seed(0)
-    config = transformers.GPT2Config(n_embd=8, n_layer=2, n_head=2, n_positions=16, vocab_size=11)
+    config = transformers.GPT2Config(
+        n_embd=8, n_layer=2, n_head=2, n_positions=16, vocab_size=11, tie_word_embeddings=False
+    )
     return transformers.GPT2LMHeadModel(config).eval()
 
 
@@ -131,3 +133,36 @@ def random_adapter(folder: Path, parts: list[str]) -> Adapter:
             up, down = (torch.randn(*shape, generator=generator) for shape in ((m, 2), (2, n)))
             modules[name] = Module(name, up, down, 1.0, kernel, kind="conv" if kernel else "linear")
     return Adapter("diffusers", modules)
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama", "gpt2", "conv"])
+def test_peft_makes_the_tuned_model_of_base_and_what_is_extracted(kind: str, tmp_path: Path) -> None:
+    """With every matrix, bias, norm and embedding changed, at full rank."""
+    generator = torch.Generator().manual_seed(3)
+    tuned = MODELS[kind]()
+    for parameter in tuned.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    if kind == "conv":
+        _take_norms_back(tuned)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        MODELS[kind]().save_pretrained(tmp_path / "base")
+        tuned.save_pretrained(tmp_path / "tuned")
+        result = lorafold.extract(tmp_path / "base", tmp_path / "tuned", rank=64, biases=True, embeddings=True)
+        result.save(tmp_path / "adapter")
+        model = peft.PeftModel.from_pretrained(MODELS[kind](), tmp_path / "adapter").eval()
+    assert not {"biases", "embeddings", "unnamed"} & result.left_out.keys()
+    lorafold.fuse(tmp_path / "base", [tmp_path / "adapter"]).save(tmp_path / "fused")
+    ours, theirs, base = (tensors(tmp_path / name) for name in ("fused", "tuned", "base"))
+    assert difference(ours, theirs, base) < 1e-5
+    name = "conv" if kind == "conv" else "language"
+    before, after, wanted = (outputs(one, name) for one in (MODELS[kind](), model, tuned.eval()))
+    assert (after - wanted).abs().max() < 1e-3 * (before - wanted).abs().max()
+
+
+def _take_norms_back(model: nn.Module) -> None:
+    """PEFT loads no batch norm without its running means."""
+    theirs = dict(base_model("conv").named_parameters())
+    for name, parameter in model.named_parameters():
+        if "normalization" in name:
+            parameter.data.copy_(theirs[name].data)

@@ -22,7 +22,7 @@ _LEFT_OUT = {
     "rounding": "differ by the rounding of the files alone",
     "biases": "biases and norms changed (biases=true takes them)",
     "embeddings": "embeddings or last layers changed (embeddings=true takes them)",
-    "unnamed": "changed, but adapters of this format have no name for them",
+    "unnamed": "changed, but adapters of this format have no place for them",
     "other": "tensors changed that belong to no layer",
     "alone": "are in one of the two models only",
 }

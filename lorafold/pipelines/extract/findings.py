@@ -50,7 +50,7 @@ class Findings:
         Raises:
             LorafoldError: NaN or Inf, or another shape.
         """
-        if reason := _reason(pair, plan.settings):
+        if reason := _reason(pair, models, plan.settings):
             if models.changed(pair):
                 self.left_out[reason].append(pair.label)
             return
@@ -65,13 +65,13 @@ class Findings:
                 self.layers.append(outcome)
 
 
-def _reason(pair: Pair, settings: ExtractSettings) -> str | None:
+def _reason(pair: Pair, models: Models, settings: ExtractSettings) -> str | None:
     """Why the layer is left out should it have changed."""
     if not settings.embeddings and (is_embedding(pair.own) or is_head(pair.own)):
         return EMBEDDINGS
     if not settings.biases and pair.is_vector:
         return BIASES
-    return UNNAMED if pair.name is None else None
+    return UNNAMED if pair.name is None or (pair.is_vector and models.has_statistics(pair)) else None
 
 
 def _vector(pair: Pair, difference: Difference, models: Models, plan: ExtractPlan) -> Change | None:

@@ -68,13 +68,17 @@ class Models:
             "a difference that overflows", path=self.tuned.checkpoint.path, key=pair.own, remedy=_DAMAGED
         )
 
+    def has_statistics(self, pair: Pair) -> bool:
+        """Whether it is a norm with running means, without which PEFT loads no whole module."""
+        return self.base.naming is None and any(name.startswith(f"{pair.own}.") for name in self.base.others)
+
     def same_tensor(self, name: str) -> bool:
         """Whether a tensor that belongs to no layer is the same, where both models have it."""
         first, other = (layout.checkpoint.tensors.get(name) for layout in (self.base, self.tuned))
         if first is None or other is None:
             return True
         alike = first.shape == other.shape and first.dtype == other.dtype
-        return alike and torch.equal(*(stored.read().view(torch.uint8) for stored in (first, other)))
+        return alike and torch.equal(*(stored.read().reshape(-1).view(torch.uint8) for stored in (first, other)))
 
     def check_shapes(self, pair: Pair) -> None:
         """Raise LorafoldError unless the layer is of one shape in both; a 1 x 1 convolution also faces a linear one."""

@@ -13,7 +13,7 @@ from typing import Any, Unpack
 
 from lorafold.adapters import Adapter, save
 from lorafold.adapters.checkpoints.checkpoint import open_checkpoint
-from lorafold.adapters.checkpoints.layout import layout_of
+from lorafold.adapters.checkpoints.layout import is_head, layout_of
 from lorafold.adapters.files.model_files import ModelFiles
 from lorafold.common.errors import LorafoldError
 from lorafold.common.progress import Progress, Stage, listening
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 OTHER, ALONE = "other", "alone"
 _TOLD = {
-    UNNAMED: "layers changed for which adapters of this format have no name, and are not in it",
+    UNNAMED: "layers changed for which adapters of this format have no place, and are not in it",
     OTHER: "tensors changed that belong to no layer, and are not in the adapter",
     ALONE: "layers are in one of the two models only, and were not compared",
 }
@@ -116,6 +116,7 @@ def extract(
     layers = within_budget(found.layers, plan.settings.budget)
     adapter = adapter_of(layers, found.whole, pairs, models, form)
     left_out = _left_out(found, pairs, models)
+    _warn_of_tied_embeddings(adapter, models)
     files = models.base.checkpoint.files, models.tuned.checkpoint.files
     return ExtractResult(
         adapter, *files, plan.settings, tuple(layers), len(pairs.layers), left_out, dict(clock.seconds)
@@ -157,3 +158,14 @@ def _left_out(found: Findings, pairs: Pairs, models: Models) -> dict[str, tuple[
         if names := result.get(reason):
             _log.warning("%s: %d %s, such as %s", models.tuned.checkpoint.path, len(names), words, names[0])
     return {reason: tuple(names) for reason, names in result.items() if names}
+
+
+def _warn_of_tied_embeddings(adapter: Adapter, models: Models) -> None:
+    """Where the last layer is the embedding, an adapter of the embedding changes the one and not the other."""
+    embedded = [name for name, module in adapter.modules.items() if module.kind == "embedding"]
+    if embedded and models.base.naming is None and not any(map(is_head, models.base.layers)):
+        _log.warning(
+            "%s: the model may use this embedding as its last layer too, which PEFT leaves as it is unless the adapter "
+            "is fused",
+            embedded[0],
+        )

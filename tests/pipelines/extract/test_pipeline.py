@@ -123,6 +123,17 @@ class TestLeftOut:
         with pytest.raises(LorafoldError, match=r"no layer differs|rounding of the files"):
             lorafold.extract(path, tmp_path / "fused", embeddings=True, biases=True)
 
+    def test_a_batch_norm_has_no_place_in_a_peft_adapter(self, tmp_path, caplog):
+        norm = {"norm.weight": torch.ones(9), "norm.running_mean": torch.zeros(9)}
+        tuned = {**changed(llama()), **norm, "norm.weight": normal(9)}
+        result = lorafold.extract(*pair(tmp_path, tuned, {**llama(), **norm}), biases=True)
+        assert result.left_out == {"unnamed": ("norm.weight",)} and "have no place" in caplog.text
+
+    def test_an_embedding_that_may_be_the_last_layer_too(self, tmp_path, caplog):
+        tied = {key: tensor for key, tensor in llama().items() if "lm_head" not in key}
+        lorafold.extract(*pair(tmp_path, changed(tied, only="weight"), tied), embeddings=True)
+        assert "may use this embedding as its last layer too" in caplog.text
+
     def test_tensors_of_no_layer_are_told_of(self, tmp_path, caplog):
         base = {**llama(), "inv_freq": torch.ones(4)}
         result = lorafold.extract(*pair(tmp_path, {**changed(llama()), "inv_freq": torch.zeros(4)}, base))
