@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lorafold.commands.merge.closing import in_words
 from lorafold.pipelines.compare.pipeline import compare_roughly
 from lorafold.pipelines.merge.pipeline import MergeResult
 
@@ -31,6 +32,20 @@ def try_merge_page(path: Path, metrics: Mapping[str, Any], result: MergeResult) 
     return str(path)
 
 
+def _result(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page begins with."""
+    summary, config = metrics["summary"], metrics["config"]
+    return {
+        "words": in_words(metrics),
+        "kept": summary["retained"],
+        "error": summary["reconstruction_error"],
+        "gap": (summary["gap"] or {}).get("largest"),
+        "weights": config["weights"] if isinstance(config["weights"], list) else None,
+        "scale": summary["scale"],
+        "rank": max(module["rank"] for module in metrics["modules"]),
+    }
+
+
 def _write(path: Path, metrics: Mapping[str, Any], result: MergeResult) -> None:
     from lorafold.pages.overlap import write_page  # half as many imports without a page
 
@@ -38,4 +53,5 @@ def _write(path: Path, metrics: Mapping[str, Any], result: MergeResult) -> None:
     compared = compare_roughly([*result.inputs, merged])
     content = {**{key: metrics[key] for key in ("command", "config", "environment")}, **compared.metrics()}
     content["inputs"] = [*metrics["inputs"], content["inputs"][-1] | {"role": "merged"}]
+    content["result"] = _result(metrics)
     write_page(path, content, compared.grids)

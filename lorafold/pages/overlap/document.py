@@ -19,7 +19,10 @@ _SCRIPTS = (
     _HERE / "script" / "data.js",
     *(_SHARED / "script" / f"{name}.js" for name in ("format", "dom", "colour", "order", "views")),
     *(_HERE / "script" / f"{name}.js" for name in ("state", "chart")),
-    *(_HERE / "script" / f"{name}.js" for name in ("heading", "matrices", "overview", "heatmap", "module", "angles")),
+    *(
+        _HERE / "script" / f"{name}.js"
+        for name in ("heading", "result", "matrices", "overview", "heatmap", "module", "angles")
+    ),
     *(_HERE / "script" / f"{name}.js" for name in ("bars", "table", "main")),
 )
 

@@ -5,6 +5,7 @@ Anything may be missing or null in the metrics; it is null on the page then.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from lorafold.pipelines.compare.metrics import NULL_KEYS
 Json = dict[str, Any]
 Pair = tuple[int, int]
 
+_NUMBERED = re.compile(r"(.*?) *(\d+)(?:-\d+)?")  # the label of a block, or of neighbours
 _MODULE = ("name", "group", "kind", "shape", "ranks", "numerical_ranks", "norms")
 _PAIR = ("cosine", "norm_ratio")
 _RANDOM = ("random", "random_z", "random_p", "random_p_adjusted")
@@ -30,14 +32,16 @@ def payload(metrics: Mapping[str, Any], grids: Grids) -> Json:
     """One mapping for the whole page.
 
     Args:
-        metrics: of a comparison, or of a merge with the merged adapter as the last input.
+        metrics: of a comparison, or of a merge with the merged adapter as the last input and what it came to as
+            "result" (see `lorafold.commands.merge.page`).
         grids: φ(i, j) by pair, module and side.
     """
-    summary, modules = metrics.get("summary") or {}, metrics.get("modules") or []
+    summary, modules = metrics.get("summary") or {}, _in_order(metrics.get("modules") or [])
     step = step_of(grids)
     pairs = [_pair(entry, summary, modules, grids, step) for entry in summary.get("pairs") or []]
     content = {
         "command": metrics.get("command"),
+        "result": metrics.get("result"),
         "adapters": _adapters(metrics.get("inputs") or []),
         "panel": metrics.get("panel") or [],
         "modules": {key: _column(modules, key) for key in _MODULE},
@@ -49,6 +53,18 @@ def payload(metrics: Mapping[str, Any], grids: Grids) -> Json:
         | {key: summary.get(key) for key in ("seconds", "peak_rss_mb")},
     }
     return plain(content)
+
+
+def _in_order(modules: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Parts of the model as they are met, their blocks by number: 2 before 10, which files sort as text."""
+    blocks = [_NUMBERED.fullmatch(module.get("group") or "") for module in modules]
+    parts = [
+        (match[1], int(match[2])) if match else (module.get("group"), 0)
+        for match, module in zip(blocks, modules, strict=True)
+    ]
+    met = list(dict.fromkeys(part for part, _ in parts))
+    order = sorted(range(len(modules)), key=lambda m: (met.index(parts[m][0]), parts[m][1]))
+    return [modules[m] for m in order]
 
 
 def _adapters(inputs: Sequence[Mapping[str, Any]]) -> list[Json]:

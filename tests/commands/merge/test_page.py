@@ -9,6 +9,7 @@ import pytest
 
 from lorafold.adapters import load, save
 from lorafold.commands.merge import page as merge_page
+from lorafold.commands.merge.closing import in_words
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.run import merge
 from lorafold.pipelines.merge.settings import MergeSettings
@@ -60,6 +61,20 @@ def test_what_the_page_says_is_what_the_merge_measured(here):
         assert after["summary"][side]["phi"] == pytest.approx(
             metrics["summary"]["phi"][side][0], abs=1e-4
         )  # the page rounds
+
+
+def test_the_page_opens_with_what_the_merge_came_to(here):
+    metrics = merge(here, config(here, 2))
+    result = content(here.folder)["result"]
+    assert result["words"] == in_words(metrics)
+    for key, value in {
+        "kept": metrics["summary"]["retained"],
+        "error": metrics["summary"]["reconstruction_error"],
+        "scale": metrics["summary"]["scale"],
+        "gap": metrics["summary"]["gap"]["largest"],
+        "rank": 3,
+    }.items():
+        assert result[key] == pytest.approx(value, rel=1e-3, abs=1e-6)
 
 
 def test_no_page_where_none_is_wanted(here):

@@ -146,6 +146,23 @@ def test_a_merge_shows_before_and_after_side_by_side(opened):
     assert not by_id(browser, "pair-choice").is_displayed()
 
 
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_merge_opens_with_what_it_came_to(opened, width):
+    browser = opened(*compared(2, 3, 4, merged=True), width=width)
+    first = all_of(browser, "main section")[0]
+    assert first.get_attribute("id") == "result" and by_id(browser, "result-link").is_displayed()
+    assert all(text in first.text for text in ("style keeps 92 %", "Strength: 1.392 times", "7.6 %", "3.9 %", "1.39"))
+    assert [bar.get_attribute("style") for bar in all_of(browser, "#result .amount")] == ["width: 92%;"]
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    marks = [mark.text for mark in all_of(browser, "#overview-legend .mark")]
+    assert (marks[0], marks[-1]) == ("0", "1")  # of every merge
+
+
+def test_a_comparison_has_no_result(opened):
+    browser = opened(*compared(2, 3))
+    assert not by_id(browser, "result").is_displayed() and not by_id(browser, "result-link").is_displayed()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
 def test_nothing_sticks_out_of_the_window(opened, scheme, width):

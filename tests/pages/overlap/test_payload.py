@@ -50,6 +50,12 @@ def test_numbers_stand_where_they_belong():
             np.testing.assert_allclose(unpacked(text, top, "u1").reshape(shape), grid, atol=grid.max() / 500)
 
 
+def test_blocks_are_in_the_order_of_their_numbers():
+    groups = ["text encoder 0", "double block 10", "double block 2", "mid", "double block 0-1", "other", None, "mid"]
+    modules = [{"name": str(number), "group": group} for number, group in enumerate(groups)]
+    assert payload({"modules": modules}, {})["modules"]["name"] == ["0", "4", "2", "1", "3", "7", "5", "6"]
+
+
 @pytest.mark.parametrize("key", ["groups", "kinds"])
 def test_groups_and_kinds_follow_the_pair(key):
     metrics, grids = compared(2, 3, 4)

@@ -53,6 +53,7 @@ function drawNothing() {
 }
 
 drawHeading();
+drawResult();
 drawRun();
 if (PAIRS.length) {
   wire();

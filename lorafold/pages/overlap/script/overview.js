@@ -8,7 +8,7 @@ const OVERVIEW = { null: aboveNull, random: aboveRandom, phi: (p, side, m) => me
 function drawOverview() {
   const shown = panels();
   const value = OVERVIEW[state.measure];
-  const top = niceTop(shown, value);
+  const top = DATA.result ? 1 : niceTop(shown, value); // of merges the same, so that two of them compare
   const scale =
     state.measure === "phi"
       ? legend(top, "φ", "random", randomRange(shown))
@@ -23,7 +23,7 @@ function drawOverview() {
   markModule();
 }
 
-/** [label, module numbers] in the order of the file. */
+/** [label, module numbers], block by block. */
 function groupsOf() {
   const groups = new Map();
   MODULES.group.forEach((group, m) => {
