@@ -18,7 +18,7 @@ from lorafold.cli.plugins import register_plugins
 from lorafold.cli.ray_launcher import RayLauncher
 from lorafold.commands import COMMANDS
 from lorafold.commands.help import help_text
-from lorafold.common.errors import LorafoldError, suggest
+from lorafold.common.errors import NOT_INSTALLED, LorafoldError, suggest
 from lorafold.common.shell import command_line
 
 Config = TypeVar("Config")
@@ -90,7 +90,7 @@ def _unknown(key: str, names: list[str]) -> str:
 
 def _unknown_choice(group: str, name: str, options: Sequence[str]) -> str:
     if extra := _EXTRAS.get(f"{group}={name}"):
-        return f"{group}={name} needs packages that are not installed. Run pip install 'lorafold[{extra}]'"
+        return f"{group}={name} {NOT_INSTALLED.format(extra)}"
     if name.lower() not in options and (there := other_value(group, name)):
         return f"unknown {group} {name!r}: {there}"
     return f"unknown {group} {name!r}. Choose one of {', '.join(options)}.{suggest(name, options)}"

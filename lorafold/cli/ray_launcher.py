@@ -20,6 +20,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from lorafold.common.errors import NOT_INSTALLED
+
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +44,10 @@ class RayLauncher(Launcher):
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        import ray  # only where a sweep uses it
+        try:
+            import ray  # only where a sweep uses it
+        except ModuleNotFoundError:
+            raise CompactHydraException(f"hydra/launcher=ray {NOT_INSTALLED.format('ray')}") from None
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)

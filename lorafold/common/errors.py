@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 _ALSO = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32"}
+# Of a choice that needs an extra, by its name.
+NOT_INSTALLED = "needs packages that are not installed. Run pip install 'lorafold[{}]'"
 # Characters of a key, and of the rest: names and values come from files, which may hold anything.
 _KEY, _PROBLEM = 200, 1000
 

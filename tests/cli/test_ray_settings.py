@@ -67,3 +67,9 @@ def test_no_cluster_is_a_mistake_in_one_line(ray, tmp_path):
     ray.init = refuse
     with pytest.raises(CompactHydraException, match=r"^no Ray cluster, or RAY_AUTH_MODE"):
         launch(tmp_path, "auto")
+
+
+def test_a_missing_package_is_named_with_what_installs_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(CompactHydraException, match=r"Run pip install 'lorafold\[ray\]'"):
+        launch(tmp_path)
