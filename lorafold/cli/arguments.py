@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from glob import glob
+from itertools import islice
 from pathlib import Path
 
 from lorafold.commands import Command
@@ -78,12 +79,22 @@ class _Line:
         elif word.startswith("-") and not _exists(word):
             self._take_flag(_SHORT.get(word, word))
         elif setting := self._setting(word):
-            self.overrides.append(f"{setting['key']}={self._value(setting['key'], setting['value'])}")
+            self.overrides.append(f"{setting['key']}={self._value(setting['key'], self._closed(setting['value']))}")
         elif word.startswith("~") and _root(word) in self.roots:
             self.overrides.append(word)  # Hydra's deletion
         else:
             self._check_plain(word)
             self.files += _expanded(word)
+
+    def _closed(self, value: str) -> str:
+        """The value with the words behind it that close its brackets: `[0.7, 0.3]` without quotes is two."""
+        for count in range(len(self.words) + 1):
+            whole = " ".join([value, *islice(self.words, count)])
+            if not _is_open(whole):
+                for _ in range(count):
+                    self.words.popleft()
+                return whole
+        return value
 
     def _setting(self, word: str) -> re.Match[str] | None:
         """KEY=VALUE; but what exists is a file or folder, as a sweep's `rank=4`, unless it is one of the settings."""
@@ -129,6 +140,8 @@ class _Line:
 
     def _check_plain(self, word: str) -> None:
         """A word that is no file but looks like a setting is told as one."""
+        if not word:
+            raise LorafoldError("an empty name among the files", remedy="Is a variable of the shell not set?")
         key, _, value = word.partition(":")
         following = value or next((each for each in self.words if each != "="), "VALUE")
         if not _exists(word) and key in self.roots:
@@ -195,10 +208,19 @@ def _expanded(word: str) -> list[str]:
     """The files that it names: where no shell has expanded `*` and `?`, those that match; in front of `~` that is part
     of a name, `./`."""
     if _exists(word, home=False):
-        return [f"./{word}" if word.startswith("~") else word]
+        return [_here(word)]
     pattern = word.replace("[", "[[]") if set(word) & {*"*?"} else ""
     files = sorted(glob(str(with_home(pattern)))) if pattern else []  # noqa: PTH207, Path.glob takes no absolute one
-    return files or [word]
+    return [_here(file) for file in files] or [word]
+
+
+def _here(name: str) -> str:
+    """A name of something that exists, its tilde no home."""
+    return f"./{name}" if name.startswith("~") else name
+
+
+def _is_open(value: str) -> bool:
+    return value[:1] in ("[", "{") and sum(map(value.count, "[{")) > sum(map(value.count, "]}"))
 
 
 def _exists(name: str, home: bool = True) -> bool:

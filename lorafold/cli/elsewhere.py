@@ -43,6 +43,7 @@ _SETTINGS = {
     **dict.fromkeys(("models", "loras", "files", "model_paths", "adapter"), "write the names of the files alone"),
     "normalize": "weights=mean is the mean, weights=sum the sum",
     "majority_sign_method": "write core.elect=weighted or core.elect=unweighted",
+    "config": "write -cd FOLDER -cn NAME for FOLDER/NAME.yaml",
     "gpu": "write device=cuda",
     "force": "write overwrite=true",
 }

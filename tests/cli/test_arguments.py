@@ -30,6 +30,9 @@ def overrides(line, command="merge"):
         ("merge", "--rank|16|--core-rank=max|--solver.tol|1e-3", ["rank=16", "core_rank=max", "solver.tol=1e-3"]),
         ("merge", "--weights|0.7|-0.3|a|b", ['adapters=["a","b"]', "weights=[0.7,-0.3]"]),
         ("merge", "--adapters|a|b|--no-page|-o|x y", ['adapters=["a","b"]', "page=false", 'output="x y"']),
+        ("merge", "weights=[0.7,|0.3]|a|b", ['adapters=["a","b"]', "weights=[0.7, 0.3]"]),
+        ("merge", "adapters=[a,|b]|rank=3", ['adapters=["a","b"]', "rank=3"]),
+        ("merge", "weights=[0.7,|a|-m", ["-m", 'adapters=["a"]', "weights=[0.7,"]),
         ("merge", "--overwrite|a", ['adapters=["a"]', "overwrite=true"]),
         ("merge", "--page|false|rank=3|-cn|mine|--cfg|job", ["-cn", "mine", "--cfg", "job", "page=false", "rank=3"]),
         ("merge", "rank=3|--|--odd|rank=4", ['adapters=["--odd","rank=4"]', "rank=3"]),
@@ -58,7 +61,8 @@ def test_what_hydra_is_given(command, line, expected, tmp_path, monkeypatch):
         ("a|--objectiv|phi", "Did you mean 'objective'?"),
         ("a|--mulitrun", "Did you mean 'multirun'?"),
         ("a|-y", "unknown flag -y"),
-        ("adapters=[a,|b]", "Write the names alone: lorafold merge a b"),
+        ("adapters=a|b", "Write the names alone: lorafold merge a b"),
+        ("a||b", "an empty name"),
     ],
 )
 def test_what_is_no_setting_is_told_with_the_right_spelling(line, words, tmp_path, monkeypatch):
@@ -91,6 +95,8 @@ def test_patterns_that_no_shell_has_expanded(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     assert overrides("x?.st") == ['adapters=["x1.st","x2.st"]']
     assert overrides("[x]*") == ['adapters=["[x].st"]']
+    (tmp_path / "~z.st").touch()
+    assert overrides("?z.st") == ['adapters=["./~z.st"]']
     assert overrides("[x1].st|y*") == ['adapters=["[x1].st","y*"]']
 
 
