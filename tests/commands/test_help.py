@@ -10,7 +10,8 @@ import pytest
 
 from lorafold.adapters import FORMATS
 from lorafold.commands import COMMANDS
-from lorafold.commands.help import Help, help_text
+from lorafold.commands.help import Help, help_screen, help_text
+from lorafold.commands.merge.config import MergeConfig
 from lorafold.common.options import choices
 from lorafold.geometry import DISTANCES
 from lorafold.pipelines.compare.settings import CompareSettings
@@ -38,6 +39,22 @@ def test_it_fits_a_terminal_and_is_plain(name):
     text = text_of(name)
     assert max(map(len, text.splitlines())) <= 80
     assert text.isascii() and text.endswith("\n\nSettings\n$CONFIG\n") and text.count("$") == 1
+
+
+@EVERY
+def test_the_first_help_fits_a_screen_and_says_where_the_rest_is(name):
+    text = help_screen(name, COMMANDS[name].config, COMMANDS[name].config.help)
+    lines = text.splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80 and text.isascii()
+    assert lines[-1] == f"lorafold {name} --help-all: all settings, choices and flags"
+    assert any(line.startswith(f"  lorafold {name}") for line in lines)
+
+
+def test_a_setting_on_the_screen_has_its_default():
+    lines = help_screen("merge", MergeConfig, MergeConfig.help).splitlines()
+    assert "  rank=32                of the merged adapter; max: enough to lose nothing" in lines
+    assert any(line.startswith("  overwrite=false        true: replace") for line in lines)
+    assert any(line.startswith("  output                 file or folder") for line in lines)
 
 
 def test_lines_are_as_long_as_they_may_be():
