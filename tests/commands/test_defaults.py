@@ -63,7 +63,7 @@ DEFAULTS = {
         "seed": 0,
         "beside": False,
     },
-    "compare": {**PAIRS, **PLACE, "distances": ("chordal", "geodesic"), "alpha": 0.05, "page": True},
+    "compare": {**PAIRS, **PLACE, "distances": ("chordal", "geodesic"), "alpha": 0.05, "panel": (), "page": True},
     "align": {**PAIRS, **PLACE, "mode": "gauge", "group": "orthogonal"},
     "inspect": {**RUN, "input_rank": 128, "csv": False},
     "resize": {**BASE, **OUTPUT, **RUN, **PLACE, **dict.fromkeys(("rank", "energy", "ratio", "parameters"))},

@@ -12,17 +12,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lorafold.common.parallel import map_parallel
 from lorafold.core_space import Layer, lift, reduce_layers
-from lorafold.pipelines.compare.null import Counts, Draws, smallest_n
+from lorafold.pipelines.compare.null import Array, Counts, Draws, smallest_n
 from lorafold.pipelines.compare.overlap import singular_frames
 
-_MOST = 64  # layers of a class: more are compared in parts, for the work grows with their square
+_ENOUGH = 32  # layers: a class of twice as many is compared in parts, for the work grows with their square
 _SEED = 0
 
 Pair = tuple[int, int]
@@ -44,29 +46,28 @@ def mismatched_draws(layers: Sequence[Layer], dims: Counts, alpha: float, device
 
 
 def _draws(layers: Sequence[Layer], pair: Pair, dims: Counts, alpha: float, device: torch.device) -> Draws:
-    classes = [np.array(members) for members in _classes(layers, pair, dims)]
+    classes = [np.array(members) for members in _classes(layers, pair, dims, max(_ENOUGH, smallest_n(alpha) + 1))]
     enough = [len(members) - 1 for members in classes if len(members) > smallest_n(alpha)]
     most = max((len(members) - 1 for members in classes), default=0)
     n = min(enough, default=most)
     phi, compared = np.full((1 + n, 2, len(layers)), np.nan), np.zeros((2, len(layers)), dtype=np.int64)
-    for members in classes:
-        ranks = dims[:, members].min(1)
-        squares = _squares([layers[i] for i in members], pair, ranks.tolist(), device).numpy() / ranks.min()
+    work = partial(_phi, layers=layers, pair=pair, dims=dims, device=device)
+    for members, own in zip(classes, map_parallel(work, classes, device), strict=True):
         rows, columns = np.arange(len(members)), _shifts(len(members), n)
-        own = np.minimum(squares[:, rows, (rows + columns[:, None]) % len(members)], 1)  # (s, 1 + n, b)
-        phi[: len(columns), :, members] = own.transpose(1, 0, 2)
-        compared[:, members] = ranks[:, None]
+        met = own[:, rows, (rows + columns[:, None]) % len(members)]  # (s, 1 + n, b)
+        phi[: len(columns), :, members] = met.transpose(1, 0, 2)
+        compared[:, members] = dims[:, members].min(1)[:, None]
     return Draws(phi, compared)
 
 
-def _classes(layers: Sequence[Layer], pair: Pair, dims: Counts) -> Iterator[list[int]]:
-    """Positions of layers of one shape, and of the same ranks, that both adapters have."""
+def _classes(layers: Sequence[Layer], pair: Pair, dims: Counts, enough: int) -> Iterator[list[int]]:
+    """Positions of layers of one shape, and of the same ranks, that both adapters have; at least `enough` in a part."""
     alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for position in np.flatnonzero(dims.min(0) > 0).tolist():
         layer = layers[position]
         alike[(*layer.shape, *(layer.ranks[adapter] for adapter in pair))].append(position)
     for members in alike.values():
-        parts = -(-len(members) // _MOST)
+        parts = max(1, len(members) // enough)
         yield from (members[part::parts] for part in range(parts))
 
 
@@ -75,10 +76,12 @@ def _shifts(size: int, n: int) -> Counts:
     return np.concatenate([[0], 1 + np.random.default_rng((_SEED, size)).permutation(size - 1)[:n]])
 
 
-def _squares(layers: Sequence[Layer], pair: Pair, ranks: Sequence[int], device: torch.device) -> Tensor:
-    """‖Xᵀ Y‖² of the leading directions of all layers of the first and of the second adapter.  (s, b, b)"""
-    sides = zip(*(_frames(layers, *one, device) for one in zip(pair, ranks, strict=True)), strict=True)
-    return torch.stack([_products(first, second) for first, second in sides]).double().cpu()
+def _phi(members: Counts, layers: Sequence[Layer], pair: Pair, dims: Counts, device: torch.device) -> Array:
+    """φ of the leading directions of all layers of a class, first against second adapter.  (s, b, b)"""
+    own, ranks = [layers[i] for i in members], dims[:, members].min(1).tolist()
+    sides = zip(*(_frames(own, *one, device) for one in zip(pair, ranks, strict=True)), strict=True)
+    squares = torch.stack([_products(first, second) for first, second in sides])
+    return np.minimum(squares.double().cpu().numpy() / min(ranks), 1)
 
 
 def _frames(layers: Sequence[Layer], adapter: int, k: int, device: torch.device) -> list[Tensor]:

@@ -60,6 +60,14 @@ def test_a_run_leaves_metrics_a_table_a_page_and_its_settings(trio, here, tmp_pa
     assert "#2 #3" in capsys.readouterr().out
 
 
+def test_a_panel_is_read_from_here_and_recorded(trio, here, tmp_path):
+    metrics = compare(here, CompareConfig(adapters=trio[:2], panel=trio[2:], alpha=0.4))
+    assert metrics["config"]["panel"] == [str(tmp_path / trio[2])]
+    assert metrics["panel"] == [{"path": str(tmp_path / trio[2]), "sha256": fingerprint(tmp_path / trio[2])}]
+    assert fingerprint(tmp_path / trio[2]) in (here.folder / "overlap.html").read_text(encoding="utf-8")
+    assert metrics["summary"]["pairs"][0]["null"]["kind"] == "panel"
+
+
 def test_a_run_without_a_page(trio, here):
     metrics = compare(here, CompareConfig(adapters=trio, page=False))
     assert left(here.folder) == [name for name in FILES if name != "overlap.html"]
@@ -77,6 +85,8 @@ def test_a_run_of_a_sweep_says_one_line(trio, here, capsys):
     [
         ({"distances": ["chrodal"]}, "chordal"),
         ({"adapters": ["a.safetensors"]}, "at least two"),
+        ({"adapters": ["a.safetensors", "b.safetensors"], "panel": ["nope.safetensors"]}, "nope.safetensors"),
+        ({"panel": "c.safetensors"}, "panel='c.safetensors', expected a list"),
         ({"adapters": ["a.safetensors", "nope.safetensors"]}, "nope.safetensors"),
         ({"threads": 0}, "threads=0"),
     ],

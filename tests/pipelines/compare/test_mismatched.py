@@ -62,7 +62,7 @@ def test_draws_are_the_layers_of_one_shape_each_once():
 
 def test_large_classes_are_one_family_and_small_ones_have_what_there_is():
     shapes = {**SHAPES, **{f"few.{i}": (9, 9) for i in range(3)}, "alone": (7, 9)}
-    shapes |= {f"many.{i}": (12, 12) for i in range(mismatched._MOST + 5)}
+    shapes |= {f"many.{i}": (12, 12) for i in range(2 * mismatched._ENOUGH + 5)}
     there = np.isfinite(draws_of(adapters(2, 3, shapes=shapes)).phi).sum(0)
     counts = {name: column.tolist() for name, column in zip(shapes, there.T, strict=True)}
     assert counts["layer.0.q"] == counts["layer.3.up"] == counts["many.0"] == counts["many.68"] == [24, 24]
