@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+import lorafold
 from lorafold.pages.overlap import write_page
 from tests.builders import one_thread as one_thread
+from tests.builders import random_adapter
 from tests.pages.browser import By, Keys, WebDriverWait, all_of, assert_silent, by_id, needs_browser, show
 from tests.pages.browser import browser as browser
 from tests.pages.page_samples import HOSTILE, NAMES, compared, nulls
@@ -62,6 +64,20 @@ def test_it_shows_what_was_compared(opened):
     assert len(all_of(browser, "#grids canvas")) == 2
     assert len(all_of(browser, "#histograms .chance-line")) == len(all_of(browser, "#module-angles .band")) == 2
     assert not by_id(browser, "matrices").is_displayed()
+
+
+def test_a_panel_is_what_overlaps_stand_beside(opened):
+    adapters = [random_adapter("kohya", dict.fromkeys(NAMES, (24, 20)), 2, seed=i, path=f"/{i}.pt") for i in range(7)]
+    result = lorafold.compare(adapters[:2], panel=adapters[2:])
+    metrics = {"command": "compare", "config": {}, **result.metrics()}
+    browser = opened(metrics, result.grids)
+    (pair,) = metrics["summary"]["pairs"]
+    tiles = by_id(browser, "cards").text
+    assert "beyond chance" in tiles and "of 12 that n can decide" in tiles
+    assert f"beside {pair['left']['null_median']:.3f}, panel" in tiles
+    assert by_id(browser, "measure-null").find_element(By.TAG_NAME, "input").is_selected()
+    assert len(all_of(browser, "#inputs tbody tr")) == 7
+    assert sort_by(browser, "effect-left") == "descending"
 
 
 def test_the_table_sorts_both_ways_with_what_is_missing_last(opened):

@@ -24,14 +24,13 @@ def adapters(*ranks, first=0):
     return [random_adapter("kohya", SHAPES, rank, seed=seed) for seed, rank in enumerate(ranks, first)]
 
 
-def planted(adapter, seed, source_seed, size=3.0):
-    """The same with two more directions in common, which `seed` determines; mixed by factors of its own."""
-    source = Source(source_seed)
+def planted(adapter, seed, own):
+    """The same with two strong directions more, which `seed` determines; mixed by factors that `own` determines."""
+    source = Source(own)
 
     def change(module):
-        shared = Source(hash((seed, module.name.count("1"))) % 1000)
-        m, n = module.shape
-        up, down = size * shared.normal(m, 2) * 8, shared.normal(2, n)
+        shared, (m, n) = Source(seed), module.shape
+        up, down = 24 * shared.normal(m, 2), shared.normal(2, n)
         return replace(
             module,
             up=torch.cat([module.up, up @ source.conditioned(2, 2, 2.0)], 1),
