@@ -29,6 +29,7 @@ AGREEING = "agreeing"
 OPPOSING = "opposing"
 NOTHING = "nothing in common"
 SHARED = "subspaces shared beyond chance"
+_UNUSED = "the panel has none of the layers of both"
 DOUBT = "?"  # after a sign that may be chance
 # |cosine| from which on a word holds.
 _SIZES = ((0.5, "strongly "), (0.2, ""), (0.05, "slightly "))
@@ -71,7 +72,8 @@ def null_line(pair: Json) -> str:
     kind, n = pair["null"]["kind"], pair["null"]["draws"]
     random = " and ".join(f"{pair[side]['random']:.3f}" for side in SIDES if pair[side]["random"] is not None)
     if kind is None:
-        return f"In brackets: random subspaces ({random}); there is no panel, and no two layers have one shape."
+        why = _UNUSED if pair["null"]["panel"] else "there is no panel, and no two layers have one shape"
+        return f"In brackets: random subspaces ({random}); {why}."
     what = "other pairs with the panel" if kind == PANEL else "mismatched layers"
     return f"In brackets: median of {_span(n)} {what}; phi of {_span(pair['null']['directions'])} directions."
 
@@ -129,7 +131,7 @@ def _overlap(pair: Json, alpha: float) -> list[str]:
     """The overlap beside its null; nothing without one."""
     null, sides = pair["null"], [pair[side] for side in SIDES]
     if null["kind"] is None:
-        return []
+        return [f"Beyond chance: cannot be decided; {_UNUSED}."] if null["panel"] else []
     k = _span(null["directions"])
     of = "other pairs with the panel" if null["kind"] == PANEL else "layers that do not belong together"
     parts = "; ".join(

@@ -11,6 +11,7 @@ import torch
 
 import lorafold
 from lorafold.common.errors import LorafoldError
+from lorafold.pipelines.compare.table import explanation
 from tests.builders import Source, changed, random_adapter
 from tests.builders import one_thread as one_thread
 from tests.oracles import update
@@ -131,6 +132,15 @@ def test_a_panel_that_lacks_layers_gives_them_fewer_draws():
     assert column(metrics, "null_draws").tolist() == [[2, 2, 5, 2]] * 2
     assert metrics["summary"]["pairs"][0]["null"]["draws"] == [2, 5]
     assert metrics["summary"]["seconds"].keys() >= {"null"}
+
+
+def test_a_panel_without_these_layers_is_not_passed_over_in_silence():
+    a, b, c = adapters(3, 4, 5)
+    dead = changed(c, lambda module: replace(module, scale=0.0))
+    summary = lorafold.compare([a, b], panel=[dead]).metrics()["summary"]
+    (pair,) = summary["pairs"]
+    assert pair["null"]["kind"] is None and pair["reading"][0].startswith("Beyond chance: cannot be decided; the panel")
+    assert "the panel has none of the layers" in explanation(summary)[0]
 
 
 def test_each_of_several_pairs_has_the_panel_to_itself():

@@ -31,7 +31,13 @@ def pair(*, cosine=0.0017, spread=0.0004, inside=0.0005, left=None, detected=Fal
         "agreeing": 20,
         "norm_ratio": ratio,
         "in_sum": [cosine * ratio, cosine / ratio],
-        "null": {"kind": kind, "panel": 5, "draws": [n, n], "directions": [4, 8], "smallest_p": 1 / (1 + n)},
+        "null": {
+            "kind": kind,
+            "panel": 5 if kind == "panel" else 0,
+            "draws": [n, n],
+            "directions": [4, 8],
+            "smallest_p": 1 / (1 + n),
+        },
         "left": left or side(0.041, 0.0376, 0.4, 0.41),
         "right": side(0.02, 0.0208, -0.1, 0.73),
         "shared_initialisation": {
