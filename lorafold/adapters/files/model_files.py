@@ -7,6 +7,7 @@ that an index names; or a pipeline of diffusers, `model_index.json` and a folder
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ _INDEX = ".safetensors.index.json"
 _USUAL = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 # Weights in formats that lorafold does not write, which after a change would be those of another model.
 _WEIGHTS = PICKLES | {".safetensors", ".gguf", ".h5", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".ot"}
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 # What tools keep in a folder that is no part of the model.
 _HIDDEN = frozenset({".git", ".cache", ".huggingface"})
 
@@ -69,6 +71,8 @@ def model_files(path: str | Path) -> ModelFiles:
         raise pickle_refused(path)
     if path.name.endswith(".json"):
         raise LorafoldError("a configuration, not a model", path=path, remedy=f"Give its folder: {path.parent}.")
+    if _SHARD.search(path.name):
+        raise LorafoldError("one shard of a model", path=path, remedy=f"Give its folder: {path.parent}.")
     if is_gguf(path):
         raise LorafoldError(
             "a GGUF file, whose weights are quantised", path=path, remedy="Name the model as safetensors."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from lorafold.adapters.checkpoints.layout import Layout, Weight
 from lorafold.adapters.naming import ARCHITECTURES, STYLES, Place, name_of
@@ -87,7 +89,8 @@ def _by_path(base: Layout, tuned: Layout) -> tuple[list[Pair], list[str]]:
     """Under the names of the base; what wraps the model may differ."""
     theirs = dict(zip(tuned.layers, tuned.layers, strict=True))
     if not theirs.keys() & base.layers.keys():
-        theirs = {same_path(name): name for name in tuned.layers}
+        counts = Counter(map(same_path, chain(set(tuned.layers), set(base.layers))))
+        theirs = {path: name for name in tuned.layers if counts[path := same_path(name)] == 2}
     layers, alone, met = [], [], set()
     for name in base.layers:
         other = theirs.get(name) or theirs.get(same_path(name))

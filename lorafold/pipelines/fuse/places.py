@@ -79,8 +79,9 @@ class _Finder:
         """By the dictionary, by a name that follows its rules, else by the ends of names."""
         if self.style and self.layout.naming:
             place = places(self.layout.naming.architecture, self.style).get(update.name)
-            if place and (weight := self.layout.at(place, update.leaf)):
-                return [weight]
+            if place:  # else a name that ends alike, of another text encoder, would be taken for it
+                weight = self.layout.at(place, update.leaf)
+                return [weight] if weight else []
         own = self.respelled.get(update.name, update.name)
         if own in self.layout.layers:
             return self._leaves([own], update)

@@ -116,6 +116,10 @@ REFUSED = {
     "pickles in a folder": (_pickled_folder, "pytorch_model.bin: a pickle"),
     "GGUF": (lambda folder: _text(folder, "m.gguf", b"GGUF" + bytes(60)), "a GGUF file, whose weights are quantised"),
     "an index in place of the folder": (lambda folder: _shards(folder) / "model.safetensors.index.json", "Give its"),
+    "one shard in place of the folder": (
+        lambda folder: _shards(folder) / "model-00001-of-00002.safetensors",
+        "one shard of a model. Give its folder",
+    ),
     "bitsandbytes": (_packed, r"a.weight.absmax: quantised weights: bitsandbytes \(4 bits\)"),
     "several models": (_two, "2 safetensors files and no index, expected one model. Name one of them: a.saf"),
     "a kohya adapter": (

@@ -61,6 +61,12 @@ def test_a_fused_adapter_comes_back_at_its_own_rank(tmp_path):
     assert worst(again, {name: 0.5 * update(module) for name, module in adapter.modules.items()}) < 1e-5
 
 
+def test_models_behind_different_wrappers(tmp_path):
+    base, tuned = llama(), {f"model.language_{key}": tensor for key, tensor in changed(llama()).items()}
+    result = lorafold.extract(*pair(tmp_path, tuned), rank=2)
+    assert worst(result.adapter, deltas(base, changed(llama()))) < 1e-5
+
+
 def test_energy(tmp_path):
     base, tuned = llama(), changed(llama(), rank=12)
     result = lorafold.extract(*pair(tmp_path, tuned), energy=0.8)

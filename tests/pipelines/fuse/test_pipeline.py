@@ -117,6 +117,19 @@ def test_kohya_files_of_flux_in_either_layout(tmp_path, whole):
     assert all(torch.allclose(found[key], expected[key], rtol=0, atol=1e-6) for key in expected)
 
 
+def test_a_text_encoder_that_is_not_there_is_not_another_one(tmp_path):
+    """Both encoders of SDXL have the same paths, and here the same shapes."""
+    path = "text_model.encoder.layers.0.self_attn.q_proj"
+    unet = {"down_blocks.1.attentions.0.transformer_blocks.1.attn1.to_q.weight": normal(4, 4)}
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "model_index.json").write_text("{}")
+    model_file(tmp_path / "base" / "unet" / "diffusion_pytorch_model.safetensors", unet)
+    model_file(tmp_path / "base" / "text_encoder_2" / "model.safetensors", {f"{path}.weight": normal(6, 5)})
+    file = kohya_file(tmp_path / "a.safetensors", kohya_pair(f"lora_te1_{path.replace('.', '_')}"))
+    with pytest.raises(LorafoldError, match=r"lora_te1_.*: the model .* has no layer of this name"):
+        lorafold.fuse(tmp_path / "base", [file])
+
+
 def _named(name: str):
     return lambda folder: adapter(folder / "a", name=name)
 
