@@ -13,7 +13,7 @@ COMMANDS = {
     **dict.fromkeys(("info", "show", "ls", "list", "metadata"), "inspect"),
     **dict.fromkeys(("diff", "overlap", "similarity"), "compare"),
     **dict.fromkeys(("svd", "prune", "shrink", "truncate"), "resize"),
-    **dict.fromkeys(("add", "combine", "mix", "fuse"), "merge"),
+    **dict.fromkeys(("add", "combine", "mix"), "merge"),
     **dict.fromkeys(("rerun", "repeat"), "reproduce"),
 }
 

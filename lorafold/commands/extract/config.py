@@ -28,6 +28,7 @@ class ExtractConfig(ExtractSettings):
             " base=BASE tuned=TUNED energy=0.95 rank=128",
             " base=sdxl.safetensors tuned=FOLDER budget=200",
         ),
+        first=("rank", "energy", "budget", "base", "tuned", "format", "output", "overwrite"),
         leaves="extracted.safetensors or extracted/, and metrics.json: rank, energy kept and error of every layer, "
         "and which layers were left out and why",
     )
