@@ -104,7 +104,7 @@ BAD = [
     ["merge", "objective=chrodal"],
     ["merge", "core=tie"],
     ["merge", PAIR, "rank=0"],
-    ["merge", PAIR, "-m", "rank=0,2"],  # Hydra tells of every run in a line that nobody wraps
+    ["merge", PAIR, "-m", "rank=0,2"],
     ["compare", "alpha=2"],
     ["distill"],
     [*DISTILL, "adapters=[a.safetensors,b.safetensors]"],

@@ -99,6 +99,7 @@ def test_a_stored_study_goes_on_in_another_call(here):
     assert results(here / "on")["best_value"] == pytest.approx(least, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_front_of_two_scores_one_by_an_own_evaluator(here):
     wanted = ("hydra.sweeper.direction=[minimize,minimize]", "score=[error,bytes]", "evaluator=judge:size")
     process = run(*SEARCH, *wanted, "hydra.sweeper.n_trials=5", "rank=choice(2,3,5)", cwd=here)

@@ -67,7 +67,7 @@ def open_clip(encoder: dict[str, Tensor]) -> dict[str, Tensor]:
     return tensors
 
 
-@pytest.mark.parametrize("architecture", ["sd", "sdxl"])
+@pytest.mark.parametrize("architecture", [pytest.param("sd", marks=pytest.mark.slow), "sdxl"])
 def test_a_file_and_a_folder_are_one_model(architecture: str, tmp_path: Path) -> None:
     """The adapter of each pair of layouts is the same, and fused into a file it makes the tuned one of it."""
     folders = [folder(tmp_path / "base", architecture), folder(tmp_path / "tuned", architecture, seed=1)]

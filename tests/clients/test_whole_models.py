@@ -91,7 +91,7 @@ def test_as_peft_merges_and_unloads(case: str, tmp_path: Path) -> None:
     assert all(torch.isfinite(parameter).all() for parameter in again.parameters())
 
 
-@pytest.mark.parametrize("architecture", ["sd", "sdxl", "flux"])
+@pytest.mark.parametrize("architecture", ["sd", pytest.param("sdxl", marks=pytest.mark.slow), "flux"])
 def test_as_diffusers_fuses(architecture: str, tmp_path: Path) -> None:
     """U-Net or transformer, and text encoders, with an adapter that lorafold extracts from what diffusers fused."""
     with warnings.catch_warnings():
