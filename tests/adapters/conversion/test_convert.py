@@ -26,7 +26,7 @@ def one(name: str, form: str, *, m: int = 4, n: int = 20, **parts: object) -> Ad
 
 @pytest.mark.parametrize("architecture", ANCHORS)
 @pytest.mark.parametrize("form", FORMATS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_there_and_back_keeps_every_update(architecture: str, form: str, data: st.DataObject) -> None:
     one_model = form == "peft" or data.draw(st.booleans())
