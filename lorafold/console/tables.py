@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import rich.console
 import rich.table
@@ -12,10 +14,12 @@ from lorafold.common.text import amount as amount
 from lorafold.common.text import printable as printable
 from lorafold.common.text import span as span
 from lorafold.console.lines import fitted
-from lorafold.pipelines._tables import Table
-from lorafold.pipelines._tables import by_part as by_part
+from lorafold.pipelines._tables import Table, by_part
 
+Metrics = Mapping[str, Any]  # of one module
 SIDES = ("left", "right")
+_MOST_PARTS = 12
+_LITTLE = 1e-4  # a share of which no digits are told
 
 
 class Console(rich.console.Console):
@@ -37,6 +41,25 @@ def plain_table(first: str, *others: str) -> rich.table.Table:
     for header in others:
         table.add_column(header, justify="right")
     return table
+
+
+def table_of_parts(
+    heads: Sequence[str], modules: Sequence[Metrics], cells: Callable[[Sequence[Metrics]], Sequence[str]]
+) -> rich.table.Table:
+    """A row for each part of the model, of a dozen at most, and one for all of it; `cells` of several modules."""
+    table = plain_table(*heads)
+    for label, members in by_part(modules, _MOST_PARTS).items():
+        table.add_row(label, *cells(members))
+    table.add_section()
+    table.add_row("total", *cells(modules), style="bold")
+    return table
+
+
+def percent(value: float | None) -> str:
+    """Three digits, and no more than that it is little where it is; a dash where it is not known."""
+    if value is None or 0 < value < _LITTLE:
+        return "-" if value is None else "<0.01 %"
+    return f"{100 * value:.3g} %"
 
 
 def drawn(table: Table) -> rich.table.Table:

@@ -9,13 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import fsum, sqrt
 from typing import Any
 
-from rich.table import Table
-
-from lorafold.console.tables import Console, amount, by_part, plain_table, relative_to_cwd, say, span
+from lorafold.console.tables import Console, amount, percent, relative_to_cwd, say, span, table_of_parts
 
 Metrics = Mapping[str, Any]  # of a run or of one module
-MAX_ROWS = 12
-_LITTLE = 1e-4
+_HEADS = ("part", "layers", "rank", "mean", "norm", "kept", "rounding")
 
 _LEGEND = "kept: of the difference's squared singular values; rounding: what files add to them."
 _LEFT_OUT = {
@@ -32,7 +29,7 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     """Print the table, what was left out, how good the factors are, and which model became which adapter."""
     console = console or Console(highlight=False)
     say(console, _title(metrics), "bold")
-    console.print(_table(metrics))
+    console.print(table_of_parts(_HEADS, metrics["modules"], _cells))
     for line in _notes(metrics):
         say(console, line, "dim")
     paths = (relative_to_cwd(str(metrics["inputs"][0]["path"])), relative_to_cwd(metrics["output"]["path"]))
@@ -42,7 +39,7 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
 def one_line(metrics: Metrics) -> str:
     """A run of a sweep: its total row in words."""
     summary = metrics["summary"]
-    ranks, kept = span(summary["ranks"]), _percent(summary["retained"])
+    ranks, kept = span(summary["ranks"]), percent(summary["retained"])
     return f"{summary['modules']} layers, rank {ranks}, {_parameters(metrics)}, kept {kept}, {_time(metrics)}"
 
 
@@ -61,16 +58,6 @@ def _time(metrics: Metrics) -> str:
     return f"{metrics['summary']['seconds']['total']:.1f} s"
 
 
-def _table(metrics: Metrics) -> Table:
-    table = plain_table("part", "layers", "rank", "mean", "norm", "kept", "rounding")
-    modules = metrics["modules"]
-    for label, members in by_part(modules, MAX_ROWS).items():
-        table.add_row(label, *_cells(members))
-    table.add_section()
-    table.add_row("total", *_cells(modules), style="bold")
-    return table
-
-
 def _cells(modules: Sequence[Metrics]) -> tuple[str, ...]:
     """The cells of several layers, taken as one matrix."""
     ranks = [module["rank"] for module in modules]
@@ -80,22 +67,16 @@ def _cells(modules: Sequence[Metrics]) -> tuple[str, ...]:
         for key in ("retained", "rounding")
     )
     norm = f"{sqrt(fsum(energies)):.3g}"
-    return str(len(modules)), span(ranks), f"{sum(ranks) / len(ranks):.1f}", norm, *map(_percent, shares)
+    return str(len(modules)), span(ranks), f"{sum(ranks) / len(ranks):.1f}", norm, *map(percent, shares)
 
 
 def _notes(metrics: Metrics) -> Iterator[str]:
     summary = metrics["summary"]
     yield _LEGEND
     if summary["error"] is not None:
-        bound = f", at most {_percent(summary['excess'])} over the least possible" if summary["excess"] else ""
-        yield f"The factors as written miss {_percent(sqrt(summary['error']))} of the norm{bound}."
+        bound = f", at most {percent(summary['excess'])} over the least possible" if summary["excess"] else ""
+        yield f"The factors as written miss {percent(sqrt(summary['error']))} of the norm{bound}."
     if summary["whole"]:
         yield f"{summary['whole']} biases and norms beside them."
     for reason, names in summary["left_out"].items():
         yield f"left out: {len(names)} {_LEFT_OUT[reason]}"
-
-
-def _percent(value: float | None) -> str:
-    if value is None or 0 < value < _LITTLE:
-        return "-" if value is None else "<0.01 %"
-    return f"{100 * value:.3g} %"

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
-from lorafold.console.tables import Console, by_part, plain_table, relative_to_cwd, say
+from lorafold.console.tables import Console, percent, relative_to_cwd, say, table_of_parts
 
 Metrics = Mapping[str, Any]  # of a run or of one tensor
-MAX_ROWS = 12
-_LITTLE = 1e-4
+_HEADS = ("part", "tensors", "change at most", "rounding at most")
 # Of the update's norm: from here on what rounding does is worth a word.
 _MUCH = 0.1
 
@@ -23,7 +20,7 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     """Print the table, what rounding did, and which model became which."""
     console = console or Console(highlight=False)
     say(console, one_line(metrics), "bold")
-    console.print(_table(metrics))
+    console.print(table_of_parts(_HEADS, metrics["modules"], _cells))
     say(console, _LEGEND, "dim")
     if (metrics["summary"]["rounding"] or 0) > _MUCH and metrics["config"]["rounding"] == "nearest":
         say(console, _HINT)
@@ -35,22 +32,13 @@ def one_line(metrics: Metrics) -> str:
     """A run of a sweep: how much changed."""
     summary = metrics["summary"]
     counts = f"{summary['changed']} of {summary['tensors']} tensors changed"
-    shares = f"by {_percent(summary['change'])}, rounding {_percent(summary['rounding'])} of that"
+    shares = f"by {percent(summary['change'])}, rounding {percent(summary['rounding'])} of that"
     return f"{counts} {shares}, {summary['seconds']['total']:.1f} s"
 
 
-def _table(metrics: Metrics) -> Table:
-    table = plain_table("part", "tensors", "change at most", "rounding at most")
-    for label, members in by_part(metrics["modules"], MAX_ROWS).items():
-        table.add_row(label, str(len(members)), _most(members, "change"), _most(members, "rounding"))
-    return table
+def _cells(tensors: Sequence[Metrics]) -> tuple[str, ...]:
+    return str(len(tensors)), _most(tensors, "change"), _most(tensors, "rounding")
 
 
 def _most(tensors: Sequence[Metrics], key: str) -> str:
-    return _percent(max((tensor[key] for tensor in tensors if tensor[key] is not None), default=None))
-
-
-def _percent(value: float | None) -> str:
-    if value is None or 0 < value < _LITTLE:
-        return "-" if value is None else "<0.01 %"
-    return f"{100 * value:.3g} %"
+    return percent(max((tensor[key] for tensor in tensors if tensor[key] is not None), default=None))

@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from math import fsum, sqrt
 from typing import Any
 
-from rich.table import Table
-
-from lorafold.console.tables import Console, amount, by_part, plain_table, relative_to_cwd, say, span
+from lorafold.console.tables import Console, amount, relative_to_cwd, say, span, table_of_parts
 
 Metrics = Mapping[str, Any]  # of a run or of one module
-MAX_ROWS = 12
+_HEADS = ("part", "modules", "rank before", "after", "mean", "parameters", "kept")
 
 _LEGEND = "kept: share of the squared singular values; no update of that rank is closer."
 
@@ -23,7 +21,7 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
     """Print the table, how far the new adapter is from the old one, and which file became which."""
     console = console or Console(highlight=False)
     say(console, _title(metrics), "bold")
-    console.print(_table(metrics))
+    console.print(table_of_parts(_HEADS, metrics["modules"], _cells))
     say(console, _LEGEND, "dim")
     if (error := metrics["summary"]["error"]) is not None:
         line = f"The updates changed by {_percent(sqrt(error))} of their norm, rounding included."
@@ -52,16 +50,6 @@ def _parameters(metrics: Metrics) -> str:
 
 def _time(metrics: Metrics) -> str:
     return f"{metrics['summary']['seconds']['total']:.1f} s"
-
-
-def _table(metrics: Metrics) -> Table:
-    table = plain_table("part", "modules", "rank before", "after", "mean", "parameters", "kept")
-    modules = metrics["modules"]
-    for label, members in by_part(modules, MAX_ROWS).items():
-        table.add_row(label, *_cells(members))
-    table.add_section()
-    table.add_row("total", *_cells(modules), style="bold")
-    return table
 
 
 def _cells(modules: Sequence[Metrics]) -> tuple[str, ...]:
