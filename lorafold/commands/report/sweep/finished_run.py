@@ -15,7 +15,7 @@ from lorafold.commands.report.sweep.differing import flat
 from lorafold.commands.report.sweep.repeat import repeat_command
 from lorafold.commands.report.sweep.untrusted import Unreadable, mapping, mappings, number, numbers, read_json, shallow
 from lorafold.common.text import mean, short_names
-from lorafold.console.tables import by_part
+from lorafold.pipelines._tables import by_part
 
 Values = tuple[float | None, ...]  # one for each adapter that went in (N,)
 
