@@ -7,7 +7,9 @@ a request a line on standard input, an answer a line on standard output. Not on 
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
+import importlib
 import json
 import os
 import pty
@@ -23,6 +25,13 @@ from lorafold.cli.app import main
 from lorafold.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
+# What commands with such a word among their arguments import at length, where it is installed.
+DEAR = {
+    "base=": ("transformers.models.llama.modeling_llama", "transformers.models.auto.tokenization_auto", "peft"),
+    "optuna": ("optuna", "hydra_plugins.hydra_optuna_sweeper._impl"),
+    "joblib": ("hydra_plugins.hydra_joblib_launcher._core",),
+    "report": ("matplotlib.backends.backend_svg",),
+}
 
 
 class Output(NamedTuple):
@@ -126,10 +135,17 @@ def _become(request: dict[str, Any]) -> NoReturn:
     os._exit(status)
 
 
+def _import_for(arguments: list[str]) -> None:
+    """What the command takes seconds to import, once for all that need it."""
+    for word, modules in DEAR.items():
+        if any(word in argument for argument in arguments):
+            for name in modules:
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(name)
+
+
 def _serve() -> None:
     """Answer until there are no more requests."""
-    import importlib
-
     import geoopt  # noqa: F401, this and the next: what commands import once they need it
     import torch._dynamo  # noqa: F401
     from hydra.core.plugins import Plugins
@@ -146,6 +162,7 @@ def _serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         request = json.loads(line)
+        _import_for(request["arguments"])
         captured = _capture_on_a_terminal(request["columns"]) if request["columns"] else _capture_in_files()
         if captured is None:
             _become(request)

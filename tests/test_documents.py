@@ -7,6 +7,7 @@ import shlex
 from functools import cache
 from itertools import count
 from pathlib import Path
+from shutil import copytree
 from textwrap import dedent
 from typing import NamedTuple
 
@@ -75,12 +76,17 @@ IN_CI = (  # on a fresh machine, by .ci/run
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, warm):
     """For each document a folder of its own: two adapters, one in two formats, a run RUN and a sweep DIR."""
-    return cache(lambda document: filled(tmp_path_factory.mktemp("here"), warm, document))
+    plain = cache(lambda: filled(tmp_path_factory.mktemp("plain"), warm))
+    with_model = cache(lambda: add_model(copytree(plain(), tmp_path_factory.mktemp("with") / "model"), warm))
+
+    def of(document: str) -> Path:
+        needs_model = any("base=MODEL" in block.text for block in BLOCKS if block.document == document)
+        return copytree((with_model if needs_model else plain)(), tmp_path_factory.mktemp("here") / "own")
+
+    return cache(of)
 
 
-def filled(place: Path, warm, document: str) -> Path:
-    if any("base=MODEL" in block.text for block in BLOCKS if block.document == document):
-        add_model(place, warm)
+def filled(place: Path, warm) -> Path:
     for seed, name in enumerate("ab", 1):
         save(random_adapter("kohya", SHAPES, 4, seed=seed), place / f"{name}.safetensors")
     peft = ("convert", "adapters=b.safetensors", "format=peft", "output=peft_folder")
@@ -92,7 +98,7 @@ def filled(place: Path, warm, document: str) -> Path:
     return place
 
 
-def add_model(place: Path, warm) -> None:
+def add_model(place: Path, warm) -> Path:
     """A tiny model, adapters of two tasks, inputs of each, and what those say."""
     folders = pytest.importorskip("tests.clients.folders", exc_type=ImportError)
     folders.model_folder("llama", place / "MODEL")
@@ -103,6 +109,7 @@ def add_model(place: Path, warm) -> None:
     words = ("base=MODEL", "adapters=[task_a,task_b]", "inputs=[a.txt,b.txt]", "output=stats")
     output = warm.piped("calibrate", *words, cwd=place)
     assert output.returncode == 0, output.stderr
+    return place
 
 
 def test_there_are_blocks_of_both_kinds():

@@ -42,6 +42,7 @@ from lorafold.geometry.singular import svd  # noqa: E402
 Json = dict[str, Any]
 OBJECTIVES: dict[str, Json] = {
     "chordal": {"objective": "chordal"},
+    "chordal, one start": {"objective": "chordal", "solver": {"name": "riemannian_adam", "starts": 1}},
     "geodesic": {"objective": "geodesic"},
     "reconstruction_weight=0": {"reconstruction_weight": 0.0},
     "subspace_weight=0": {"subspace_weight": 0.0},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lorafold.commands.report.page import draw, write_page
@@ -19,12 +21,25 @@ def opened(browser, tmp_path):
     """Write a page and open it from disk; at the end nothing was said on the console, and nothing was asked for."""
 
     def opens(sweep, chosen=0, **options):
-        path = tmp_path / "report.html"
-        write_page(path, sweep, chosen, draw(sweep, chosen))
-        return show(browser, path, **options)
+        page = sweep if isinstance(sweep, Path) else written(tmp_path, sweep, chosen)
+        return show(browser, page, **options)
 
     yield opens
     assert_silent(browser)
+
+
+def written(folder, sweep, chosen=0):
+    write_page(folder / "report.html", sweep, chosen, draw(sweep, chosen))
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Of a grid of runs, and one that failed, drawn once."""
+    folder = tmp_path_factory.mktemp("page")
+    (begin(folder / "sweep" / "99", "rank=0", "objective=chordal") / "error.txt").write_text("rank=0, expected more\n")
+    sweep_of(folder / "sweep", grid())
+    return written(folder, read_sweep([folder]))
 
 
 def names(browser):
@@ -46,8 +61,8 @@ def headings(browser):
     return [cell.text for cell in all_of(browser, "#table thead th")]
 
 
-def test_settings_that_differ_come_first(opened, tmp_path):
-    browser = opened(sweep_of(tmp_path, grid()))
+def test_settings_that_differ_come_first(opened, page):
+    browser = opened(page)
     assert headings(browser)[:5] == ["run", "weights", "rank", "objective", "parameters"]
     assert len(names(browser)) == 12
     assert by_id(browser, "count").text == "12 runs"
@@ -107,10 +122,8 @@ def test_the_parts_of_the_chosen_run(opened, tmp_path):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (700, "light"), (1400, "dark")])
-def test_nothing_sticks_out_of_the_window(opened, tmp_path, scheme, width):
-    begin(tmp_path / "failed", "rank=9")
-    sweep_of(tmp_path, grid())
-    browser = opened(read_sweep([tmp_path]), scheme=scheme, width=width)
+def test_nothing_sticks_out_of_the_window(opened, page, scheme, width):
+    browser = opened(page, scheme=scheme, width=width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, background.strip("rgb()").split(","))) < 3 * 128) == (scheme == "dark")
@@ -121,12 +134,8 @@ def test_nothing_sticks_out_of_the_window(opened, tmp_path, scheme, width):
     assert min(sizes) >= 9 and max(sizes) <= 20  # pixels on the screen
 
 
-def test_a_phone_shows_names_and_errors_without_scrolling(opened, tmp_path):
-    (begin(tmp_path / "sweep" / "99", "rank=0", "objective=chordal") / "error.txt").write_text(
-        "rank=0, expected more\n"
-    )
-    sweep_of(tmp_path / "sweep", grid())
-    browser = opened(read_sweep([tmp_path]), width=400)
+def test_a_phone_shows_names_and_errors_without_scrolling(opened, page):
+    browser = opened(page, width=400)
     for selector in (".links", "#problems .scroll"):
         (box,) = all_of(browser, selector)
         assert box.get_property("scrollWidth") <= box.get_property("clientWidth"), selector

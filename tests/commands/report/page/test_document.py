@@ -8,13 +8,14 @@ from base64 import b64encode
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from lorafold.commands.report.page import document, draw, inks, write_figures, write_page
 from lorafold.commands.report.page.payload import payload
 from lorafold.commands.report.page.sections import sections, weight_share
-from lorafold.commands.report.sweep import read_sweep
+from lorafold.commands.report.sweep import Sweep, read_sweep
 from tests.commands.report.sweep_samples import begin, grid, leave, metrics, sweep_of
 from tests.pages.page_samples import HOSTILE, Reader
 
@@ -31,12 +32,29 @@ def written(folder, sweep, chosen=0):
     return Reader(path.read_text(encoding="utf-8"))
 
 
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """A sweep over a grid, its figures, the page, and the files, all drawn once."""
+    folder = tmp_path_factory.mktemp("grid")
+    sweep = sweep_of(folder, grid())
+    figures = draw(sweep, 0)
+    write_page(folder / "report.html", sweep, 0, figures)
+    write_figures(folder / "figures", figures)
+    return Example(sweep, Reader((folder / "report.html").read_text(encoding="utf-8")), files(folder))
+
+
+class Example(NamedTuple):
+    sweep: Sweep
+    page: Reader
+    files: dict[str, dict[str, Path]]
+
+
 def by_name(sweep):
     return {section.name: section for section in sections(sweep)}
 
 
-def test_the_page_refers_to_nothing_outside_and_allows_its_own_script_alone(tmp_path):
-    reader = written(tmp_path, sweep_of(tmp_path, grid()))
+def test_the_page_refers_to_nothing_outside_and_allows_its_own_script_alone(example):
+    reader = example.page
     links = [tag.get("href") or tag.get("src") for _, tag in reader.tags if "href" in tag or "src" in tag]
     assert all(link.startswith(("#", "data:")) for link in links)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", "".join(reader.texts["style"] + reader.texts["script"]))
@@ -75,8 +93,12 @@ def test_a_strangers_words_are_data_or_escaped(tmp_path):
 
 
 def written_figures(folder, sweep, chosen=None):
-    """The files by their suffix and name."""
     write_figures(folder / "figures", draw(sweep, chosen))
+    return files(folder)
+
+
+def files(folder):
+    """Of figures, by their suffix and name."""
     return {
         suffix: {path.stem: path for path in sorted((folder / "figures").glob(f"*{suffix}"))}
         for suffix in (".svg", ".png")
@@ -95,24 +117,21 @@ def test_figures_of_strangers_words_are_well_formed_and_refer_to_nothing_outside
         assert {link.removeprefix("#") for link in links} <= ids
 
 
-def test_figures_have_a_mark_for_every_run(tmp_path):
-    sweep = sweep_of(tmp_path, grid())
-    for path in written_figures(tmp_path, sweep)[".svg"].values():
-        for chart in ET.parse(path).iterfind(f".//{SVG}g[@class='chart']"):
+def test_figures_have_a_mark_for_every_run(example):
+    for name in ("size", "path", "ranks"):
+        for chart in ET.parse(example.files[".svg"][name]).iterfind(f".//{SVG}g[@class='chart']"):
             marks = {int(mark.get("data-run")): mark for mark in chart.iterfind(f".//{SVG}use[@class='run']")}
-            assert set(marks) == set(range(len(sweep.runs)))
+            assert set(marks) == set(range(len(example.sweep.runs)))
             assert "rank=8" in marks[3].find(f"{SVG}title").text
 
 
-def test_the_text_of_figures_is_text(tmp_path):
-    path = written_figures(tmp_path, sweep_of(tmp_path, grid()))[".svg"]["ranks"]
-    words = {text.text for text in ET.parse(path).iter(f"{SVG}text")}
+def test_the_text_of_figures_is_text(example):
+    words = {text.text for text in ET.parse(example.files[".svg"]["ranks"]).iter(f"{SVG}text")}
     assert {"rank →", "reconstruction error ↓", "4", "8", "objective=geodesic"} <= words
 
 
-def test_figures_are_the_same_every_time(tmp_path):
-    sweep = sweep_of(tmp_path, grid())
-    first, again = (written_figures(tmp_path / name, sweep, 0) for name in "ab")
+def test_figures_are_the_same_every_time(example, tmp_path):
+    first, again = example.files, written_figures(tmp_path, example.sweep, 0)
     for suffix in first:
         assert first[suffix].keys() == {"size", "path", "ranks", "parts"}
         for name, path in first[suffix].items():
@@ -128,8 +147,8 @@ def test_figures_look_alike_whatever_matplotlib_was_told(tmp_path):
         assert matplotlib.rcParams["font.size"] == 30
 
 
-def test_the_page_has_colours_for_light_and_dark_and_ids_of_its_own(tmp_path):
-    reader = written(tmp_path, sweep_of(tmp_path, grid()))
+def test_the_page_has_colours_for_light_and_dark_and_ids_of_its_own(example):
+    reader = example.page
     colours = {tag[key] for _, tag in reader.tags for key in ("fill", "stroke") if key in tag}
     assert {"var(--series-0)", "var(--series-1)", "var(--soft)", "var(--rule)"} <= colours
     assert not [colour for colour in colours if colour.startswith("#")]
@@ -170,8 +189,8 @@ def coordinates(svg, css_class):
     return [[tuple(map(float, point)) for point in re.findall(r"([-\d.]+) ([-\d.]+)", path)] for path in paths]
 
 
-def test_lines_are_drawn_through_the_marks(tmp_path):
-    path = written_figures(tmp_path, sweep_of(tmp_path, grid()))[".svg"]["ranks"]
+def test_lines_are_drawn_through_the_marks(example):
+    path = example.files[".svg"]["ranks"]
     uses = ET.parse(path).iter(f"{SVG}use")
     marks = {(float(use.get("x")), float(use.get("y"))) for use in uses if use.get("class") == "run"}
     lines = coordinates(path, "line")
