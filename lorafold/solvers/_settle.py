@@ -143,7 +143,8 @@ def _best_of(objective: Objective, known: Point, others: list[Bases], descent: D
         return known, torch.zeros_like(rows)
     last, more = descent.end(select_rows(everything, keep), select_rows(near, keep))
     # where each start ended among the points, the known ones first; the last place is for those that were left
-    where = torch.full((count * b,), -1, device=rows.device).index_copy(0, keep, torch.arange(len(keep)) + b)
+    reached = torch.arange(len(keep), device=rows.device) + b
+    where = torch.full((count * b,), -1, device=rows.device).index_copy(0, keep, reached)
     values = torch.cat([known.value, last.value, last.value.new_full((1,), torch.inf)])
     table = torch.cat([rows, where]).view(count + 1, b)
     chosen = table[_lowest(values[table], objective.rounding), rows]

@@ -409,11 +409,18 @@ def profile(bench: Bench) -> Json:
 
 
 def cuda_tests(bench: Bench) -> Json:
-    """The tests that carry the marker."""
-    folders = ["tests/geometry", "tests/solvers", "tests/common", "tests/pipelines/merge/test_balance.py"]
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", *folders]
-    done = subprocess.run(command, cwd=_HERE.parent.parent, capture_output=True, text=True, timeout=100)
-    return {"rc": done.returncode, "tail": (done.stdout + done.stderr)[-3000:]}
+    """The tests that carry the marker, and those that run on a GPU where there is one."""
+    marked = ["cuda", "tests/geometry", "tests/solvers", "tests/common", "tests/core_space", "tests/pipelines/merge"]
+    return {
+        name: _pytest(*run)
+        for name, run in {"marked": marked, "all": ["slow or not slow", "tests/test_gpu.py"]}.items()
+    }
+
+
+def _pytest(marker: str, *paths: str) -> Json:
+    command = [sys.executable, "-m", "pytest", "-q", "-m", marker, "-p", "no:cacheprovider", *paths]
+    run = subprocess.run(command, cwd=_HERE.parent.parent, capture_output=True, text=True, timeout=150)
+    return {"rc": run.returncode, "tail": (run.stdout + run.stderr)[-3000:]}
 
 
 def _tried(work: Callable[[], Json]) -> Json:
