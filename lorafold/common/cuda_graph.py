@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import is_dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -87,10 +88,23 @@ class Replayed:
 
 
 def _cuda_graph(once: Callable[[], None]) -> Callable[[], None]:
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        once()
+    """Recorded on a stream of its own; `torch.cuda.graph` hands all unused memory back before, to ask for it anew."""
+    graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    stream = _stream(torch.cuda.current_device())
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        graph.capture_begin()
+        try:
+            once()
+        finally:
+            graph.capture_end()
+    current.wait_stream(stream)
     return graph.replay
+
+
+@cache
+def _stream(device: int) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _tensors(record: Any) -> list[Tensor]:

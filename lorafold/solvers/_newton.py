@@ -26,9 +26,11 @@ _FIRST_RADIUS = 3.0
 # A step is taken if F falls by the first part of what the model says; the radius shrinks below the second part and may
 # grow above the third.
 _TAKEN, _POOR, _GOOD = 0.05, 0.25, 0.75
-# Of the modules, those that have not converged yet leave the others when they are no more than this part of them: a new
-# batch is new shapes, for which a GPU records a step anew.
+# Of the modules, those that have not converged yet leave the others when they are no more than this part of them. A new
+# batch is new shapes, for which a GPU records a step anew, 14 to 23 ms on an H200: too dear where the bases are no more
+# numbers than this.
 _WORTH_COPYING = {"cpu": 0.8, "cuda": 0.25}
+_WORTH_RECORDING = 4_000_000
 # Relative gradient norm that float32 reaches.
 _COARSE = 3e-5
 # ‖(K, L)‖ of a step at most: tangents of angles. What is longer would lose digits in the retraction, or lead astray.
@@ -74,11 +76,10 @@ def descend(objective: Objective, bases: Bases, tol: float, max_steps: int, leas
     # other distances factorise overlaps, which cannot be recorded: of their steps what finds the direction is
     search = Replayed(_in_single, wanted=not objective.is_quadratic)
     step = Replayed(partial(_stepped, search=search, tol=tol), feeds=1, wanted=objective.is_quadratic)
-    part = _WORTH_COPYING["cuda" if steps.is_cuda else "cpu"]
     for count in range(max_steps):
         going = ((here.model.gradient_norm > tol) | (count < least)).nonzero().squeeze(-1)
         # copying the batch for one or two modules that have converged costs more than another step of theirs
-        if len(going) <= part * len(active):
+        if len(going) <= _that_leave(here.bases, objective.is_quadratic) * len(active):
             last = scatter_rows(last, active, _point(here, objective.rank))
             active, objective, here = active[going], select_rows(objective, going), select_rows(here, going)
             going = torch.arange(len(going), device=going.device)
@@ -87,6 +88,13 @@ def descend(objective: Objective, bases: Bases, tol: float, max_steps: int, leas
         here = step(objective, here)
         steps[active[going]] += 1
     return _evaluated(whole, scatter_rows(last, active, _point(here, objective.rank))), steps
+
+
+def _that_leave(bases: Bases, is_recorded: bool) -> float:
+    """Of the modules, how many may still be under way when they leave the others."""
+    if not bases.left.is_cuda:
+        return _WORTH_COPYING["cpu"]
+    return 0.0 if is_recorded and bases.left.numel() <= _WORTH_RECORDING else _WORTH_COPYING["cuda"]
 
 
 def _evaluated(objective: Objective, at: Point) -> Point:

@@ -47,7 +47,7 @@ OBJECTIVES: dict[str, Json] = {
     "reconstruction_weight=0": {"reconstruction_weight": 0.0},
     "subspace_weight=0": {"subspace_weight": 0.0},
 }
-_COMPARED = {"sd15": ("chordal", "geodesic", "reconstruction_weight=0", "subspace_weight=0"), "sdxl": ("chordal",)}
+_COMPARED = {"sd15": ("chordal", "reconstruction_weight=0"), "sdxl": ()}
 # What is timed apart: the part, and where the name is looked up.
 PARTS = {
     "read": ("lorafold.pipelines.merge.pipeline", "read_all"),
@@ -55,12 +55,15 @@ PARTS = {
     "line up": ("lorafold.pipelines.merge.pipeline", "lined_up"),
     "reduce": ("lorafold.pipelines.merge.bucket", "reduce_layers"),
     "objective": ("lorafold.pipelines.merge.plan", "build"),
-    "start": ("lorafold.solvers._settle", "start"),
-    "start / eigenbases": ("lorafold.solvers._start", "eigenbasis"),
+    "start": ("lorafold.solvers._settle", "forms"),
+    "other starts": ("lorafold.solvers._settle", "_best_of"),
     "balance": ("lorafold.pipelines.merge.task", "balancing_factors"),
     "underflow": ("lorafold.pipelines.merge.pipeline", "warn_of_underflow"),
     "other ranks": ("lorafold.pipelines.merge.pipeline", "warn_of_vanishing"),
+    "Newton, float32": ("lorafold.solvers._settle", "approach"),
     "Newton": ("lorafold.solvers._settle", "descend"),
+    "recordings": ("lorafold.common.cuda_graph", "_cuda_graph"),
+    "curvature": ("lorafold.solvers._settle", "curvature"),
     "Newton / conjugate gradients": ("lorafold.solvers._newton", "newton_step"),
     "Newton / retractions": ("lorafold.solvers._newton", "turned"),
     "merge bucket": ("lorafold.pipelines.merge.pipeline", "merge_bucket"),
@@ -440,6 +443,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a few layers of SD 1.5 in place of both pairs")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--only", help="sections, with commas")
     parser.add_argument("--until", type=float, default=400, help="begin nothing after so many seconds")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -456,6 +460,8 @@ def main() -> None:
         "transfers": transfers,
         "profile": profile,
     }
+    if options.only:
+        sections = {name: sections[name] for name in options.only.split(",")}
     found: Json = {}
     with TemporaryDirectory(prefix="lorafold-cuda-") as scratch:
         data = options.data or Path(scratch)
