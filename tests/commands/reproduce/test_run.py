@@ -20,15 +20,26 @@ from tests.builders import changed, demo
 from tests.demo_pair import FEW
 
 
-@pytest.fixture
-def record(tmp_path):
-    """The folder of a finished merge."""
-    paths = [str(save(changed(adapter, only=FEW), tmp_path / str(i))) for i, adapter in enumerate(demo())]
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a merge's inputs and its run."""
+    place = tmp_path_factory.mktemp("finished")
+    paths = [str(save(changed(adapter, only=FEW), place / str(i))) for i, adapter in enumerate(demo())]
+    folder = place / "run"
     folder.mkdir()
-    settings = MergeSettings(rank=3, weights=[0.6, 0.4], solver="alternating", core={"name": "ties", "density": 0.5})
-    merge(Run(folder, tmp_path, alone=False), MergeConfig(**vars(settings), adapters=paths, page=False, threads=1))
-    return folder
+    solver = {"name": "alternating", "max_sweeps": 5}
+    settings = MergeSettings(rank=3, weights=[0.6, 0.4], solver=solver, core={"name": "ties", "density": 0.5})
+    merge(Run(folder, place, alone=False), MergeConfig(**vars(settings), adapters=paths, page=False, threads=1))
+    return place
+
+
+@pytest.fixture
+def record(finished, tmp_path):
+    """The folder of that run, as if it had been here."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    for path in (tmp_path / "run").glob("*.*"):
+        path.write_text(path.read_text(encoding="utf-8").replace(str(finished), str(tmp_path)), encoding="utf-8")
+    return tmp_path / "run"
 
 
 def repeated(folder, **change):

@@ -12,6 +12,7 @@ import lorafold
 from lorafold.pipelines.reproduce.agreement import Agreement
 from lorafold.pipelines.reproduce.pipeline import ReproduceResult
 from tests.commands.reproduce.test_run import edit_adapter
+from tests.commands.reproduce.test_run import finished as finished
 from tests.commands.reproduce.test_run import record as record
 from tests.demo_pair import FEW
 
