@@ -1,5 +1,6 @@
-"""Adapters on the Hugging Face hub, `hf:user/repository` or `hf:user/repository/file`: the only thing that lorafold
-fetches, by huggingface_hub, into that package's own cache, with its settings (`HF_TOKEN`, `HF_HUB_OFFLINE`, ...).
+"""Adapters on the Hugging Face hub, `hf:user/repository` or `hf:user/repository/file`, of a branch, tag or commit with
+`@revision` behind: the only thing that lorafold fetches, by huggingface_hub, into that package's own cache, with its
+settings (`HF_TOKEN`, `HF_HUB_OFFLINE`, ...).
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from lorafold.adapters.files.foreign import by_hand
 from lorafold.common.errors import LorafoldError
 
 HUB = "hf:"
-_NAME = re.compile(r"hf:(?://)?(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>.+))?")
+# A file's name may hold an "@": what ends as one is no revision.
+_NAME = re.compile(
+    r"hf:(?://)?(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>.+?))?"
+    r"(?:@(?P<revision>(?!.*(?:\.safetensors|\.gguf)$)[^@]+))?"
+)
 # What a PEFT folder consists of.
 _PEFT = re.compile(r"adapter_(config\.json|model.*\.safetensors(\.index\.json)?)")
 
@@ -28,32 +33,34 @@ def fetched(name: str) -> Path:
     """
     match = _NAME.fullmatch(name)
     if not match:
-        raise LorafoldError("no name on the hub", path=name, remedy="Write hf:user/repository or .../file.")
-    repository, file = match["repository"], match["file"]
+        raise LorafoldError(
+            "no name on the hub", path=name, remedy="Write hf:user/repository or .../file, and @revision last."
+        )
+    repository, file, revision = match["repository"], match["file"], match["revision"]
     try:
         import huggingface_hub as hub
         from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError:
-        remedy = f"Run pip install huggingface_hub; or {by_hand(repository, file)}."
+        remedy = f"Run pip install huggingface_hub; or {by_hand(repository, file, revision)}."
         raise LorafoldError("huggingface_hub is not installed", path=name, remedy=remedy) from None
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # or it tells of every attempt
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:
-        files = [file] if file else _files(name, hub.list_repo_files(repository))
-        paths = [Path(hub.hf_hub_download(repository, each)) for each in files]
+        files = [file] if file else _files(match, hub.list_repo_files(repository, revision=revision))
+        paths = [Path(hub.hf_hub_download(repository, each, revision=revision)) for each in files]
     except LorafoldError:
         raise
     except Exception as error:  # of the network, of the hub, of what is asked for
         raise LorafoldError(
             f"not fetched ({_reason(error)})",
             path=name,
-            remedy=f"Check the name and the connection; or {by_hand(repository, file)}.",
+            remedy=f"Check the name and the connection; or {by_hand(repository, file, revision)}.",
         ) from error
     return paths[0] if len(paths) == 1 else paths[0].parent
 
 
-def _files(name: str, listed: Sequence[str]) -> list[str]:
+def _files(match: re.Match[str], listed: Sequence[str]) -> list[str]:
     """Of a repository's files those of its adapter."""
     peft = [file for file in listed if _PEFT.fullmatch(file)]
     tensors = [file for file in listed if file.endswith(".safetensors")]
@@ -62,8 +69,9 @@ def _files(name: str, listed: Sequence[str]) -> list[str]:
     if len(tensors) == 1:
         return tensors
     names = ", ".join(tensors[:5]) + (", ..." if len(tensors) > 5 else "")
-    remedy = f"Name one of them: {name}/FILE, with {names}." if tensors else "Look at what it holds."
-    raise LorafoldError(f"{len(tensors)} safetensors files there, expected one adapter", path=name, remedy=remedy)
+    like = f"hf:{match['repository']}/FILE" + (f"@{match['revision']}" if match["revision"] else "")
+    remedy = f"Name one of them: {like}, with {names}." if tensors else "Look at what it holds."
+    raise LorafoldError(f"{len(tensors)} safetensors files there, expected one adapter", path=match[0], remedy=remedy)
 
 
 def _reason(error: Any) -> str:

@@ -1,4 +1,4 @@
-"""`hf:user/repository`, against a hub on this machine that answers what huggingface_hub asks."""
+"""`hf:user/repository@revision`, against a hub on this machine that answers what huggingface_hub asks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from urllib.parse import unquote
 
 import pytest
 
@@ -13,11 +14,13 @@ from tests.command_lines import python
 
 REPOSITORIES = {
     "user/one": {"README.md": b"x", "style.safetensors": b"style"},
+    "user/one@v1": {"style.safetensors": b"earlier"},
+    "user/one@refs/pr/3": {"a@2.safetensors": b"proposed"},
+    "user/peft@v1": {"adapter_config.json": b"{}", "adapter_model.safetensors": b"earlier"},
     "user/peft": {"adapter_config.json": b"{}", "adapter_model.safetensors": b"p", "optimizer.safetensors": b"o"},
     "user/many": {"a.safetensors": b"a", "sub/b (1).safetensors": b"b"},
     "user/none": {"README.md": b"x"},
 }
-COMMIT = "c" * 40
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -34,17 +37,20 @@ class Hub(BaseHTTPRequestHandler):
 
     def found(self):
         """The status, headers and body for what is asked for."""
-        path = self.path.partition("?")[0].replace("%20", " ").replace("%28", "(").replace("%29", ")")
-        for name, files in REPOSITORIES.items():
-            if path == f"/api/models/{name}/tree/main":
+        path = unquote(self.path.partition("?")[0])
+        for key, files in REPOSITORIES.items():
+            name, _, revision = key.partition("@")
+            if path == f"/api/models/{name}/tree/{revision or 'main'}":
                 entries = [{"type": "file", "path": file, "size": 1, "oid": "0" * 40} for file in files]
                 return 200, {"Content-Type": "application/json"}, json.dumps(entries).encode()
-            file = path.removeprefix(f"/{name}/resolve/main/")
+            file = path.removeprefix(f"/{name}/resolve/{revision or 'main'}/")
+            commit = sha256(key.encode()).hexdigest()[:40]
             if file in files:
-                return 200, {"X-Repo-Commit": COMMIT, "ETag": f'"{sha256(files[file]).hexdigest()}"'}, files[file]
+                return 200, {"X-Repo-Commit": commit, "ETag": f'"{sha256(files[file]).hexdigest()}"'}, files[file]
             if file != path:
-                return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, b""
-        return 404, {"X-Error-Code": "RepoNotFound"}, b""
+                return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit}, b""
+        known = any(f"/{name}/" in path for name in REPOSITORIES)
+        return 404, {"X-Error-Code": "RevisionNotFound" if known else "RepoNotFound"}, b""
 
     def answer(self, status, headers, content, body=True):
         self.send_response(status)
@@ -56,14 +62,25 @@ class Hub(BaseHTTPRequestHandler):
 
 
 CASES = {
-    "hf:user/one": ["style.safetensors"],
-    "hf:user/many/sub/b (1).safetensors": ["b (1).safetensors"],
-    "hf:user/peft": ["adapter_config.json", "adapter_model.safetensors"],
+    "hf:user/one": ["style.safetensors: style"],
+    "hf:user/one@v1": ["style.safetensors: earlier"],
+    "hf:user/one/style.safetensors@v1": ["style.safetensors: earlier"],
+    "hf:user/one@refs/pr/3": ["a@2.safetensors: proposed"],
+    "hf:user/one/a@2.safetensors@refs/pr/3": ["a@2.safetensors: proposed"],
+    "hf:user/one/a@2.safetensors": "hf download user/one a@2.safetensors --local-dir one; then name one/a@2",
+    "hf:user/one@nix": "hf download user/one --revision nix --local-dir one; then name one",
+    "hf:user/one/x.safetensors@v1": "hf download user/one x.safetensors --revision v1 --local-dir one; then name one/x",
+    "hf:user/many/sub/b (1).safetensors": ["b (1).safetensors: b"],
+    "hf:user/peft": ["adapter_config.json: {}", "adapter_model.safetensors: p"],
+    "hf:user/peft@v1": ["adapter_config.json: {}", "adapter_model.safetensors: earlier"],
     "hf:user/many": "2 safetensors files there, expected one adapter. Name one of them: hf:user/many/FILE, with a.safe",
     "hf:user/none": "0 safetensors files there",
     "hf:user/nobody": "not fetched (RepositoryNotFoundError",
+    "hf:user/one/x (1).safetensors": "hf download user/one 'x (1).safetensors' --local-dir one; then name one/x (1)",
     "hf:user/one/x.safetensors": "hf download user/one x.safetensors --local-dir one; then name one/x.safetensors",
     "hf:nonsense": "Write hf:user/repository",
+    "hf:user/one@": "and @revision last",
+    "hf:user/one@v1/style.safetensors": "and @revision last",
 }
 CODE = """
 import json, sys
@@ -74,7 +91,7 @@ def outcome(name):
         path = fetched(name)
     except LorafoldError as error:
         return str(error)
-    return sorted(each.name for each in path.iterdir()) if path.is_dir() else [path.name]
+    return [f"{each.name}: {each.read_text()}" for each in (sorted(path.iterdir()) if path.is_dir() else [path])]
 print(json.dumps({name: outcome(name) for name in sys.argv[1:]}))
 """
 

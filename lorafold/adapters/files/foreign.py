@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lorafold.common.errors import LorafoldError
+from lorafold.common.shell import command_line
 
 _ADAPTER = "Name an adapter (LoRA) for that model."
 _LORA = "Name a LoRA."
@@ -125,16 +126,17 @@ def nested(folder: Path) -> LorafoldError | None:
     return LorafoldError(f"the folder itself holds no adapter, but {count}", path=folder, remedy=remedy)
 
 
-def by_hand(repository: str, file: str | None) -> str:
+def by_hand(repository: str, file: str | None, revision: str | None = None) -> str:
     """What fetches it from the Hugging Face hub into a folder here."""
     folder = repository.rpartition("/")[2]
-    words = ["hf download", repository, *filter(None, [file]), "--local-dir", folder]
-    return f"{' '.join(words)}; then name {'/'.join(filter(None, [folder, file]))}"
+    of = ["--revision", revision] if revision not in (None, "main") else []
+    words = ["hf", "download", repository, *filter(None, [file]), *of, "--local-dir", folder]
+    return f"{command_line(words) or ' '.join(words)}; then name {'/'.join(filter(None, [folder, file]))}"
 
 
 _REPOSITORY = re.compile(r"(?:hf:(?://)?)?(\w[\w.-]*/\w[\w.-]*)(?<!\.safetensors)")
 _HUB = re.compile(
-    r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)(?:/(?:resolve|blob)/[^/]+/([^?#]+))?"
+    r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)(?:/(?:resolve|blob)/([^/]+)/([^?#]+))?"
 )
 
 
@@ -143,7 +145,7 @@ def remote(name: str) -> LorafoldError | None:
     hub, repository = _HUB.match(name), _REPOSITORY.fullmatch(name)
     if hub or repository:
         identity = hub[1] if hub else repository[1]  # type: ignore[index]
-        fetch = by_hand(identity, hub[2] if hub else None)
+        fetch = by_hand(identity, *((hub[3], hub[2]) if hub else (None,)))
         return LorafoldError(
             "no such file or folder here", path=name, remedy=f"If it is on the Hugging Face hub: {fetch}."
         )

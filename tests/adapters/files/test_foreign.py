@@ -123,6 +123,10 @@ def test_an_adapter_beside_the_state_of_its_training_is_read(tmp_path):
         ("hf:user/repo", "hf download user/repo --local-dir repo;"),
         ("https://huggingface.co/user/repo", "hf download user/repo --local-dir repo;"),
         (
+            "https://hf.co/user/repo/blob/v2/a.safetensors",
+            "hf download user/repo a.safetensors --revision v2 --local-dir",
+        ),
+        (
             "https://huggingface.co/user/repo/resolve/main/x/a.safetensors?download=true",
             "hf download user/repo x/a.safetensors --local-dir repo; then name repo/x/a.safetensors.",
         ),
