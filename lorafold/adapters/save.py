@@ -104,7 +104,7 @@ def _check_kind(form: Format, target: Path) -> None:
             path=target,
             remedy=f"Name a folder; for a single file, convert the adapter to {files}.",
         )
-    elif others := sorted((entries or set()) - {form.file, *form.companions}):
+    elif others := sorted((entries or set()) - {form.file, *form.companions, *form.described(target)}):
         raise LorafoldError(
             f"the folder also holds {', '.join(others[:3])}", path=target, remedy="Choose another folder."
         )

@@ -134,11 +134,10 @@ def record_run(run: Run, config: Any, command: Recorded) -> Metrics:
 def _complete(outcome: Outcome, command: Recorded, judge: Evaluator | None, start: float) -> None:
     """Write what there is to write, and complete the record."""
     metrics, folder, watch = outcome.metrics, outcome.run.folder, Stopwatch()
-    written: Metrics = {}
+    metrics |= outcome.result.metrics()
     if command.write:
         with watch("write"):
-            written = command.write(outcome)
-    metrics |= {**outcome.result.metrics(), **written}
+            metrics |= command.write(outcome)
     metrics["inputs"] = hashed(metrics["inputs"], outcome.hashes)
     seconds = metrics["summary"]["seconds"]
     seconds["total"] = perf_counter() - start  # for a page
@@ -158,7 +157,9 @@ def write_output(stem: str) -> Callable[[Outcome], Metrics]:
 
     def write(outcome: Outcome) -> Metrics:
         run, metrics = outcome.run, outcome.metrics
-        adapter = signed(outcome.result.adapter, metrics["command"], metrics["config"], outcome.hashes)
+        shares = metrics["summary"].get("retained")
+        kept = shares if isinstance(shares, list) else ()  # one for each input, as a merge has
+        adapter = signed(outcome.result.adapter, metrics["command"], metrics["config"], outcome.hashes, kept=kept)
         target = output_path(run.folder, run.base, outcome.config.output, stem, adapter.format)
         return {"output": {"path": str(save(adapter, target, forbid=outcome.read)), "format": adapter.format}}
 

@@ -1,4 +1,4 @@
-"""PEFT's format: a folder of adapter_config.json and adapter_model.safetensors.
+"""PEFT's format: a folder of adapter_config.json and adapter_model.safetensors, with a card if lorafold made it.
 
 `base_model.model.N.lora_A.weight` (r, in, *kernel), `...lora_B.weight` (m, r, 1, ...), `...lora_B.bias` (m,);
 embeddings `...lora_embedding_A` (r, vocabulary), `...lora_embedding_B` (dim, r); convolutions of g groups have `lora_B`
@@ -24,6 +24,7 @@ from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.factor_pair import bias_vector, check_complete, factor_pair, floating, groups
 from lorafold.adapters.files.locate import TENSORS_NAME
 from lorafold.adapters.files.tensor_file import TensorFile, storable, write_tensors
+from lorafold.adapters.formats.peft_card import CARD_NAME, card, is_card
 from lorafold.adapters.formats.peft_config import CONFIG_NAME, Scaling, load_config, scaling
 from lorafold.adapters.formats.peft_experts import experts, stacked
 from lorafold.adapters.formats.peft_export import export_config
@@ -87,6 +88,8 @@ def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
     config = json.dumps(export_config(adapter), indent=2, sort_keys=True)
     (path / CONFIG_NAME).write_text(config, encoding="utf-8", newline="\n")
     write_tensors(path / TENSORS_NAME, tensors, {**adapter.metadata, "format": "pt"})
+    if text := card(adapter):
+        (path / CARD_NAME).write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 @format(
@@ -95,6 +98,7 @@ def _write(adapter: Adapter, tensors: Mapping[str, Tensor], path: Path) -> None:
     tensors=_tensors,
     write=_write,
     companions=(CONFIG_NAME,),
+    described=lambda folder: [CARD_NAME] if is_card(folder / CARD_NAME) else [],
     holds=["a LoRA bias", "an embedding", "a whole weight"],
     style="peft",
     one_model=True,

@@ -35,6 +35,7 @@ class Format:
         tensors: an adapter's tensors by the keys and in the shapes of this format; views where possible.
         write: puts an adapter, its tensors given, at a path that does not exist yet.
         companions: names of the files beside the tensors; with any, an adapter is a folder.
+        described: names of further files in such a folder that are lorafold's own, so that they may be replaced.
         file: name of the tensors in such a folder.
         suffix: of a single file.
         holds: of `CONTENTS`, what a file of this format has a place for beside factors and scales.
@@ -48,6 +49,7 @@ class Format:
     tensors: Tensors
     write: Write
     companions: tuple[str, ...] = ()
+    described: Callable[[Path], Collection[str]] = lambda folder: ()
     file: str = TENSORS_NAME
     suffix: str = ".safetensors"
     holds: Collection[str] = ()

@@ -64,6 +64,7 @@ def signed(
     config: Mapping[str, Any],
     hashes: Sequence[str | None],
     reference: str | None = None,
+    kept: Sequence[float | None] = (),
 ) -> Adapter:
     """The adapter that a command made, saying so: its entry "lorafold" names command, settings and inputs.
 
@@ -74,12 +75,15 @@ def signed(
             for those that do not change what comes out.
         hashes: SHA-256 of each input; None where it was not taken.
         reference: likewise of what the adapter was matched to, if there is such a thing.
+        kept: the share of each input's energy that the result keeps, where it is known; to three digits.
     """
     entry = json.loads(adapter.metadata["lorafold"])
     settings = {key: value for key, value in config.items() if key not in _ELSEWHERE}
     method = {key: _name(value) for key, value in settings.items()}
     entry |= {"command": command, "method": method, "config_sha256": _sha256(settings)}
     entry["inputs"] = [given | {"sha256": sha} for given, sha in zip(entry["inputs"], hashes, strict=True)]
+    for given, share in zip(entry["inputs"], kept, strict=False):
+        given |= {} if share is None else {"kept": round(share, 3)}
     if reference is not None:
         entry["reference"] = {"sha256": reference}
     return replace(adapter, metadata={**adapter.metadata, "lorafold": _compact(entry)})

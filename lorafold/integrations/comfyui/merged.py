@@ -50,7 +50,8 @@ def merged(choice: Choice, progress: Callable[[], Progress]) -> Merged:
     # ComfyUI runs its nodes in inference mode, in which nothing can be differentiated, and not in other threads.
     with torch.inference_mode(False):
         result = merge(choice.paths, choice.settings, progress=progress())
-        adapter = signed(result.adapter, COMMAND, asdict(choice.settings), _hashes(choice.paths))
+        shares = result.metrics()["summary"]["retained"]
+        adapter = signed(result.adapter, COMMAND, asdict(choice.settings), _hashes(choice.paths), kept=shares)
         form = FORMATS[adapter.format]
         if form.companions or form.suffix != ".safetensors":
             remedy = "Pick a file of another format first, or run lorafold convert FILE format=kohya."
