@@ -58,7 +58,7 @@ def card(adapter: Adapter) -> str | None:
         mark=_MARK,
         title="Merged LoRA adapter" if len(inputs) > 1 else "LoRA adapter",
         origin=f"Made by lorafold {_code(entry.get('version'))}, which merges LoRA adapters on Grassmann manifolds.",
-        base="unknown" if base is None else _code(base),
+        base="unknown" if base is None else _code(base if _on_the_hub(base) else _last_part(base)),
         size=_size(adapter),
         sections="\n".join([*_made_from(inputs), *_settings(entry)]),
     )
@@ -81,15 +81,25 @@ def _entry(adapter: Adapter) -> Mapping[str, Any] | None:
 
 
 def _front_matter(base: Any, count: int) -> str:
-    known = {"base_model": base} if isinstance(base, str) and _ON_THE_HUB.fullmatch(base) else {}
+    known = {"base_model": base} if _on_the_hub(base) else {}
     tags = ["lora", "lorafold", *(["merge"] if count > 1 else [])]
     return yaml.safe_dump({**known, "library_name": "peft", "tags": tags}, sort_keys=False)
+
+
+def _on_the_hub(base: Any) -> bool:
+    return isinstance(base, str) and _ON_THE_HUB.fullmatch(base) is not None
+
+
+def _last_part(path: Any) -> str:
+    """Of a folder, whose place on the trainer's machine is nobody's concern."""
+    return re.split(r"[/\\]", str(path).rstrip("/\\"))[-1] or "unknown"
 
 
 def _size(adapter: Adapter) -> str:
     modules = adapter.modules.values()
     numbers = sum(module.up.numel() + module.down.numel() for module in modules)
-    return f"{len(modules)} modules, rank {span(module.rank for module in modules)}, {amount(numbers)} parameters"
+    count = f"{len(modules)} module{'s' if len(modules) != 1 else ''}"
+    return f"{count}, rank {span(module.rank for module in modules)}, {amount(numbers)} parameters"
 
 
 def _made_from(inputs: list[dict[str, Any]]) -> Iterator[str]:
