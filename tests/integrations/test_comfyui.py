@@ -12,6 +12,9 @@ import torch
 
 import lorafold
 from lorafold.common.errors import LorafoldError
+from lorafold.integrations.comfyui.choice import choice_of
+from lorafold.integrations.comfyui.host import progress
+from lorafold.integrations.comfyui.merged import merged
 from lorafold.integrations.comfyui.node import MergeLoras
 from tests.builders import DEMO, Source, random_adapter
 from tests.builders import one_thread as one_thread
@@ -63,6 +66,12 @@ def test_the_sum_at_full_rank_is_one_loader_after_the_other(host):
     check_close(model, chained[0], MODEL)
     check_close(clip, chained[1], CLIP)
     assert report == "a keeps 100 %, b [x] keeps 100 % of its energy; strength: 1 times the weighted sum"
+
+
+def test_it_merges_outside_inference_mode(host):
+    with torch.inference_mode():
+        one = merged(choice_of(CHOSEN), progress)
+    assert not any(tensor.is_inference() for tensor in one.tensors.values())
 
 
 def test_strengths_act_on_what_is_merged(host):

@@ -47,7 +47,7 @@ def merged(choice: Choice, progress: Callable[[], Progress]) -> Merged:
         LorafoldError: what `lorafold.merge` refuses, numbers that the dtype cannot hold, or a format without single
             files, which ComfyUI does not load.
     """
-    # ComfyUI runs its nodes in inference mode, in which nothing can be differentiated, and not in other threads.
+    # ComfyUI runs its nodes in inference mode, which other threads are not in, and whose tensors they cannot change.
     with torch.inference_mode(False):
         result = merge(choice.paths, choice.settings, progress=progress())
         shares = result.metrics()["summary"]["retained"]
