@@ -22,6 +22,7 @@ from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.report.config import ReportConfig
 from lorafold.commands.reproduce.config import ReproduceConfig
 from lorafold.commands.resize.config import ResizeConfig
+from lorafold.commands.ui.config import UiConfig
 
 if TYPE_CHECKING:
     from lorafold.runs.run import Run
@@ -82,4 +83,5 @@ COMMANDS: dict[str, Command] = {
     "report": Command(
         "the runs of a sweep on one page: table, fronts, curves", ReportConfig, "report.run:report", files="runs"
     ),
+    "ui": Command("a page in the browser to drop adapters on, compare and merge them", UiConfig, "ui.run:ui"),
 }

@@ -210,7 +210,10 @@ def test_the_commands_are_listed(arguments, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("lorafold me", "merge distill compare align inspect calibrate resize convert extract fuse reproduce report"),
+        (
+            "lorafold me",
+            "merge distill compare align inspect calibrate resize convert extract fuse reproduce report ui",
+        ),
         ("lorafold merge obj", "objective. objective="),
         ("lorafold merge rank=4 objective=p", "objective=phi objective=procrustes"),
         ("lorafold merge a.safetensors my\\ b.safetensors rank=4 obj", "objective. objective="),

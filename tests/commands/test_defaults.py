@@ -87,6 +87,15 @@ DEFAULTS = {
     },
     "reproduce": {"run": None, "tolerance": 1e-3, "threads": None},
     "report": {"runs": "outputs", "chosen": None},
+    "ui": {
+        **RUN,
+        "adapters": None,
+        "max_size": 2000,
+        "port": None,
+        "browser": False,
+        "share": False,
+        "device": "auto",
+    },
 }
 
 
