@@ -22,6 +22,7 @@ SHAPES = {
     for part in ("down_blocks_1", "mid_block", "up_blocks_2")
     for x in "qk"
 }
+UI = ("-m", "lorafold", "ui")
 HOSTILE = "<img src=x onerror=alert(1)>${alert(2)}{{value}}"
 
 
@@ -56,11 +57,11 @@ class Server:
 
 @contextmanager
 def serving(folder: Path, *words: str) -> Iterator[Server]:
-    """`lorafold ui` in a process of its own, ended as with Ctrl-C; nothing of it stays."""
+    """`python WORDS` in a process of its own, ended as with Ctrl-C; nothing of it stays."""
     temporary, here = folder / "tmp", folder / "here"
     for place in (temporary, here):
         place.mkdir()
-    command = [sys.executable, "-m", "lorafold", "ui", *words]
+    command = [sys.executable, *words]
     env = environment(TMPDIR=str(temporary), OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")
     with subprocess.Popen(
         command, cwd=here, env=env, stdout=subprocess.PIPE, text=True, preexec_fn=_with_ctrl_c
