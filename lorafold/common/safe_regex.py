@@ -12,10 +12,37 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from lorafold.common.errors import LorafoldError
+
 # Python's own parser of patterns; it has no public name.
 _parser: Any = importlib.import_module("re._parser")
 # Ways, of all patterns over all texts: some seconds.
 _MOST = 1e9
+# A name as long as any, for the time before the modules are known.
+_LONG_NAME = "x" * 200
+
+
+def compiled(setting: str, key: Any) -> re.Pattern[str]:
+    """The regular expression that is a key of a setting.
+
+    Raises:
+        LorafoldError: it is none, or one that can take forever.
+    """
+    try:
+        pattern = re.compile(str(key))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise LorafoldError(
+            f"{setting}[{str(key)!r}] is not a regular expression ({error})",
+            remedy="Write a backslash before a special character that is part of the name.",
+        ) from error
+    if unusable([pattern.pattern], [_LONG_NAME]):
+        raise too_slow(setting, pattern.pattern)
+    return pattern
+
+
+def too_slow(setting: str, pattern: str) -> LorafoldError:
+    """The refusal of such a pattern."""
+    return LorafoldError(f"{setting}[{pattern!r}] could take forever", remedy="Use fewer * and + in one pattern.")
 
 
 def unusable(patterns: Iterable[str], texts: Iterable[str]) -> str | None:

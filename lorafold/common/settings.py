@@ -25,6 +25,11 @@ BASE_HELP = (
     "the model that they were trained on, file or folder; needed for DoRA, and between GGUF or torchtune and PEFT"
 )
 INPUT_RANK_HELP = "to which LoHa, LoKr, DoRA and full weights are cut when read; LoRA is read as it is"
+LAYERS_HELP = (
+    "those alone with this in their names, as regular expression or with *: attn, text_encoder, 'mlp up', "
+    "'layers=[attn,mlp]'; null: all"
+)
+EXCLUDE_HELP = "those not: 'exclude=[text_encoder,conv]'; null: none"
 DEVICE_HELP = "cpu, cuda, cuda:N; auto: a GPU where there is one"
 DIFFERENT_BASES_HELP = "true: go on with adapters of different architectures"
 

@@ -26,7 +26,18 @@ def composed(*overrides):
 def test_the_settings_of_a_merge():
     """Scripts depend on these names: a new one is added here on purpose, and none goes away by accident."""
     assert set(composed()) == {
-        *("adapters", "weights", "module_weights", "block_weights", "balance", "truncate", "rank", "core_rank"),
+        *(
+            "adapters",
+            "weights",
+            "module_weights",
+            "block_weights",
+            "layers",
+            "exclude",
+            "balance",
+            "truncate",
+            "rank",
+            "core_rank",
+        ),
         *("calibration", "ridge"),
         *("objective", "subspace_weight", "reconstruction_weight"),
         *(

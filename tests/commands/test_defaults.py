@@ -12,10 +12,12 @@ BASE = {"base": None, "input_rank": 128}
 OUTPUT = {"output": None, "overwrite": False}
 RUN = {"adapters": "demo", "threads": None}
 PLACE = {"device": "cpu"}
+SELECTION = {"layers": None, "exclude": None}
 PAIRS = {**BASE, **RUN, "allow_different_bases": False}
 DEFAULTS = {
     "merge": {
         **PAIRS,
+        **SELECTION,
         **OUTPUT,
         **dict.fromkeys(("weights", "module_weights", "block_weights", "truncate", "core_rank", "core")),
         **dict.fromkeys(("calibration", "ridge", "subspace_weight")),
@@ -66,10 +68,18 @@ DEFAULTS = {
     "compare": {**PAIRS, **PLACE, "distances": ("chordal", "geodesic"), "alpha": 0.05, "panel": (), "page": True},
     "align": {**PAIRS, **PLACE, "mode": "gauge", "group": "orthogonal"},
     "inspect": {**RUN, "input_rank": 128, "csv": False},
-    "resize": {**BASE, **OUTPUT, **RUN, **PLACE, **dict.fromkeys(("rank", "energy", "ratio", "parameters"))},
-    "convert": {**BASE, **OUTPUT, **RUN, "format": None, "target": None, "model": None},
+    "resize": {
+        **BASE,
+        **OUTPUT,
+        **RUN,
+        **PLACE,
+        **SELECTION,
+        **dict.fromkeys(("rank", "energy", "ratio", "parameters")),
+    },
+    "convert": {**BASE, **OUTPUT, **RUN, **SELECTION, "format": None, "target": None, "model": None},
     "extract": {
         **OUTPUT,
+        **SELECTION,
         **dict.fromkeys(("base", "tuned", "rank", "energy", "budget", "format", "threads")),
         **dict.fromkeys(("biases", "embeddings", "exact"), False),
         **dict.fromkeys(("device", "dtype"), "auto"),
@@ -78,6 +88,7 @@ DEFAULTS = {
     "fuse": {
         **OUTPUT,
         **RUN,
+        **SELECTION,
         "adapters": None,
         "base": None,
         "weights": None,

@@ -9,6 +9,16 @@ from __future__ import annotations
 
 import re
 
+# What kohya's prefixes stand for, in diffusers' folders: the first that there is.
+COMPONENTS = {
+    "lora_unet_": ("unet", "transformer"),
+    "lora_transformer_": ("transformer", "unet"),
+    "lycoris_": ("unet", "transformer"),
+    "lora_te_": ("text_encoder",),
+    "lora_te1_": ("text_encoder",),
+    "lora_te2_": ("text_encoder_2",),
+    "lora_te3_": ("text_encoder_3", "text_encoder_2"),
+}
 _WRAPPER = re.compile(
     r"(?:base_model\.model\.|_orig_mod\.|module\.|diffusion_model\.|model\.|language_model\.|transformer\.|unet\."
     r"|lora_unet_|lora_transformer_|lycoris_)*"

@@ -18,19 +18,10 @@ from lorafold.adapters.files.model_files import shards
 from lorafold.adapters.files.tensor_file import TensorFile, open_tensors
 from lorafold.adapters.module import Module
 from lorafold.adapters.naming import ARCHITECTURES, STYLES, places
+from lorafold.adapters.naming.paths import COMPONENTS
 from lorafold.common.errors import LorafoldError
 from lorafold.common.homes import with_home
 
-# What kohya's prefixes stand for, in diffusers' folders: the first that there is.
-_COMPONENTS = {
-    "lora_unet_": ("unet", "transformer"),
-    "lora_transformer_": ("transformer", "unet"),
-    "lycoris_": ("unet", "transformer"),
-    "lora_te_": ("text_encoder",),
-    "lora_te1_": ("text_encoder",),
-    "lora_te2_": ("text_encoder_2",),
-    "lora_te3_": ("text_encoder_3", "text_encoder_2"),
-}
 _SUFFIX = ".weight"
 
 
@@ -141,7 +132,7 @@ def queries(name: str) -> Iterator[tuple[str, bool]]:
 
     One of the two names may begin with what wraps the model, such as "bert." of a task's head, but not both.
     """
-    for prefix, components in _COMPONENTS.items():
+    for prefix, components in COMPONENTS.items():
         if name.startswith(prefix):
             path = name.removeprefix(prefix).replace(".", "_")
             yield from ((f"{component}_{path}", False) for component in components)

@@ -16,6 +16,7 @@ _HEADS = ("part", "layers", "rank", "mean", "norm", "kept", "rounding")
 
 _LEGEND = "kept: of the difference's squared singular values; rounding: what files add to them."
 _LEFT_OUT = {
+    "selection": "by layers= and exclude=",
     "rounding": "differ by the rounding of the files alone",
     "biases": "biases and norms changed (biases=true takes them)",
     "embeddings": "embeddings or last layers changed (embeddings=true takes them)",

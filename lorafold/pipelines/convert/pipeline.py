@@ -18,6 +18,7 @@ from lorafold.adapters.conversion.language import in_transformers
 from lorafold.adapters.conversion.servers import TARGETS, for_vllm
 from lorafold.adapters.metadata.header import merged_metadata
 from lorafold.adapters.naming import Naming, namings, places
+from lorafold.adapters.selection import read_selection, recorded
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.peak_memory import peak_rss_mb
 from lorafold.common.settings import apply_changes
@@ -54,6 +55,7 @@ class ConvertResult:
     settings: ConvertSettings
     links: tuple[Link, ...]
     seconds: dict[str, float]
+    left_out: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, Any]:
         """Everything that changed, as plain JSON: inputs, summary, and an entry per layer."""
@@ -65,6 +67,7 @@ class ConvertResult:
                 "modules": [len(self.source.modules), len(self.adapter.modules)],
                 "actions": {action: counts[action] for action in ACTIONS},
                 "norm": [math.sqrt(energy) for energy in energies],
+                **recorded(self.left_out),
                 "seconds": dict(self.seconds),
                 "peak_rss_mb": peak_rss_mb(),
             },
@@ -107,24 +110,26 @@ def convert(
     form = check_convert(chosen)
     clock = Stopwatch()
     with clock("read"):
-        (source,) = load_all([adapter], chosen.base, chosen.input_rank)
+        selection = read_selection(chosen.layers, chosen.exclude)
+        (source,), left_out = selection.of(load_all([adapter], chosen.base, chosen.input_rank))
     with clock("convert"):
         converted = convert_adapter(source, form, chosen.base, chosen.model)
         converted = for_vllm(converted) if chosen.target == "vllm" else converted
         modules = converted.modules.values()
         ranks, alphas = [module.rank for module in modules], [module.rank * module.scale for module in modules]
         metadata = merged_metadata([source], [1.0], ranks, alphas, form)
-    return ConvertResult(
-        replace(converted, metadata=metadata), source, chosen, trace(source, converted), dict(clock.seconds)
-    )
+    links = trace(source, converted)
+    converted = replace(converted, metadata=metadata)
+    return ConvertResult(converted, source, chosen, links, dict(clock.seconds), left_out)
 
 
 def check_convert(settings: ConvertSettings) -> str:
     """The format; that of the target if none is named.
 
     Raises:
-        LorafoldError: none, or an unknown one, or an unknown target.
+        LorafoldError: none, or an unknown one, or an unknown target; patterns that are none.
     """
+    read_selection(settings.layers, settings.exclude)
     if settings.target is not None:
         if settings.target not in TARGETS or settings.format not in (None, TARGETS[settings.target]):
             raise LorafoldError(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from lorafold.common.settings import (
     BASE_HELP,
+    EXCLUDE_HELP,
     GOES_IN,
     INPUT_RANK,
     INPUT_RANK_HELP,
+    LAYERS_HELP,
     documented,
     setting,
 )
@@ -27,6 +29,8 @@ class ConvertSettings:
     model: str | None = setting(
         None, "what it is for, if its file leaves that open: sd, sdxl, flux, flux2, sd3, wan, qwen, ...", GOES_IN
     )
+    layers: Any = setting(None, LAYERS_HELP, GOES_IN)
+    exclude: Any = setting(None, EXCLUDE_HELP, GOES_IN)
     base: str | None = setting(None, BASE_HELP, GOES_IN, files=True)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
 
@@ -37,5 +41,7 @@ class ConvertOptions(TypedDict, total=False):
     format: str | None
     target: str | None
     model: str | None
+    layers: Any
+    exclude: Any
     base: str | None
     input_rank: int

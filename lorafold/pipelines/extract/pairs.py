@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 
 from lorafold.adapters.checkpoints.layout import Layout, Weight
 from lorafold.adapters.naming import ARCHITECTURES, STYLES, Place, name_of
+from lorafold.adapters.naming.model_parts import kind_of
 from lorafold.adapters.naming.paths import same_path
+from lorafold.adapters.selection import Selection
 from lorafold.common.errors import LorafoldError
 
 
@@ -38,6 +41,11 @@ class Pair:
         return f"{self.own}.{self.leaf}"
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """All that the layer goes by, where it is selected by name."""
+        return self.label, self.component, kind_of(self.own), *([self.name] if self.name else [])
+
+    @property
     def is_vector(self) -> bool:
         """Whether it is a bias, or the weight of a norm."""
         return self.base.kind == "vector"
@@ -49,6 +57,11 @@ class Pairs:
 
     layers: tuple[Pair, ...]
     alone: tuple[str, ...]
+
+    def selected(self, selection: Selection, path: Path) -> tuple[Pairs, tuple[str, ...]]:
+        """Those that the selection takes, and the labels of the others; `path` for messages."""
+        left_out = selection.left_out({pair.label: pair.names for pair in self.layers}, path)
+        return replace(self, layers=tuple(pair for pair in self.layers if pair.label not in set(left_out))), left_out
 
 
 def pair_up(base: Layout, tuned: Layout, style: str | None) -> Pairs:

@@ -15,6 +15,7 @@ from lorafold.adapters import Adapter, save
 from lorafold.adapters.checkpoints.checkpoint import open_checkpoint
 from lorafold.adapters.checkpoints.layout import is_head, layout_of
 from lorafold.adapters.files.model_files import ModelFiles
+from lorafold.adapters.selection import REASON
 from lorafold.common.errors import LorafoldError
 from lorafold.common.progress import Progress, Stage, listening
 from lorafold.common.settings import apply_changes
@@ -104,6 +105,7 @@ def extract(
         models = Models(layouts[0], layouts[1], plan.device)
         form = format_for(models.base, plan.settings)
         pairs = pair_up(models.base, models.tuned, style_for(form, models.base))
+        pairs, unselected = pairs.selected(plan.selection, models.base.checkpoint.path)
         models.base.checkpoint.check_plain(rows.tensor for pair in pairs.layers for rows in pair.base.rows)
         models.tuned.checkpoint.check_plain(rows.tensor for pair in pairs.layers for rows in pair.tuned.rows)
     with clock("extract"), listening(progress) as tell:
@@ -115,7 +117,7 @@ def extract(
     _check_any(found, models)
     layers = within_budget(found.layers, plan.settings.budget)
     adapter = adapter_of(layers, found.whole, pairs, models, form)
-    left_out = _left_out(found, pairs, models)
+    left_out = _left_out(found, pairs, models) | ({REASON: unselected} if unselected else {})
     _warn_of_tied_embeddings(adapter, models)
     files = models.base.checkpoint.files, models.tuned.checkpoint.files
     return ExtractResult(

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from lorafold.adapters import FORMATS
+from lorafold.adapters.selection import Selection, read_selection
 from lorafold.common.device import device_of
 from lorafold.common.errors import LorafoldError, suggest, unknown
 from lorafold.pipelines.extract.settings import MOST_RANK, RANK, ExtractSettings
@@ -19,6 +20,7 @@ class ExtractPlan:
     """One extraction, ready to run."""
 
     settings: ExtractSettings
+    selection: Selection
     rank: int  # at most
     dtype: torch.dtype | None  # of the factors; None: that of the tuned model
     device: torch.device
@@ -47,7 +49,8 @@ def make_extract_plan(settings: ExtractSettings) -> ExtractPlan:
     if settings.dtype not in ("auto", *DTYPES):
         raise unknown("dtype", settings.dtype, ["auto", *DTYPES])
     most = (RANK if energy is None and budget is None else MOST_RANK) if rank is None else rank
-    return ExtractPlan(settings, most, DTYPES.get(settings.dtype), device_of(settings.device))
+    selection = read_selection(settings.layers, settings.exclude)
+    return ExtractPlan(settings, selection, most, DTYPES.get(settings.dtype), device_of(settings.device))
 
 
 def check_models(base: str | Path | None, tuned: str | Path | None) -> None:

@@ -7,9 +7,19 @@ The command uses `ExtractSettings` as the schema of `conf/extract.yaml`; from Py
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from lorafold.common.settings import COMES_OUT, DEVICE_HELP, INPUT_RANK, RUNS, documented, setting
+from lorafold.common.settings import (
+    COMES_OUT,
+    DEVICE_HELP,
+    EXCLUDE_HELP,
+    GOES_IN,
+    INPUT_RANK,
+    LAYERS_HELP,
+    RUNS,
+    documented,
+    setting,
+)
 
 _KEPT = "How much is kept: one of these, or rank alone"
 RANK = 32  # where nothing is said
@@ -30,6 +40,8 @@ class ExtractSettings:
         "MB that the factors may take in all, spent on the singular values that buy most energy, in any layer",
         _KEPT,
     )
+    layers: Any = setting(None, LAYERS_HELP, GOES_IN)
+    exclude: Any = setting(None, EXCLUDE_HELP, GOES_IN)
     biases: bool = setting(
         False, "true: differences of biases and norms too (kohya and ComfyUI: diff; PEFT: modules_to_save)", COMES_OUT
     )
@@ -52,6 +64,8 @@ class ExtractOptions(TypedDict, total=False):
     rank: int | None
     energy: float | None
     budget: float | None
+    layers: Any
+    exclude: Any
     biases: bool
     embeddings: bool
     exact: bool

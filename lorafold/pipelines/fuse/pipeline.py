@@ -22,6 +22,7 @@ from lorafold.adapters.checkpoints.write import write_changed
 from lorafold.adapters.files.atomic import staged
 from lorafold.adapters.formats.fingerprint import unchanged
 from lorafold.adapters.save import check_not_input
+from lorafold.adapters.selection import recorded
 from lorafold.common.errors import LorafoldError
 from lorafold.common.homes import with_home
 from lorafold.common.progress import Progress, Stage, listening
@@ -50,10 +51,12 @@ class FusedModel:
     tensors: tuple[Fused, ...]
     in_all: int
     seconds: dict[str, float]
+    left_out: tuple[str, ...] = ()  # layers of the adapters
 
     def metrics(self) -> dict[str, Any]:
         """Summary and an entry per tensor, as plain JSON."""
-        return {"summary": totals(self.tensors, self.in_all, self.seconds), "modules": fused_entries(self.tensors)}
+        summary = {**totals(self.tensors, self.in_all, self.seconds), **recorded(self.left_out)}
+        return {"summary": summary, "modules": fused_entries(self.tensors)}
 
     def to_pandas(self) -> Any:
         """A data frame with a row per tensor."""
@@ -69,6 +72,7 @@ class FuseResult:
     plan: FusePlan
     places: Mapping[str, Sequence[Placed]] = field(repr=False)
     seconds: dict[str, float] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     def write(self, path: str | Path, *, progress: Progress | bool | None = None) -> FusedModel:
         """Write the model: a file where the base is one, else a folder; as a whole or not at all.
@@ -96,7 +100,7 @@ class FuseResult:
                 f"cannot be written ({error})", path=target, remedy="Check free space and permissions."
             ) from error
         seconds = {**self.seconds, **clock.seconds}
-        return FusedModel(target, tuple(tensors), len(self.layout.checkpoint.tensors), seconds)
+        return FusedModel(target, tuple(tensors), len(self.layout.checkpoint.tensors), seconds, self.left_out)
 
     def save(self, path: str | Path) -> Path:
         """Write the model: see `write`."""
@@ -139,7 +143,7 @@ def fuse(
     clock = Stopwatch()
     with clock("read"):
         layout = layout_of(open_checkpoint(base))
-        loaded = tuple(read_adapter(adapter, layout.checkpoint.path) for adapter in adapters)
+        loaded, left_out = plan.selection.of([read_adapter(adapter, layout.checkpoint.path) for adapter in adapters])
         pairs = zip(loaded, plan.weights, strict=True)
         places = places_of([update for pair in pairs for update in updates_of(*pair)], layout)
     if foreign := layout.checkpoint.files.foreign:
@@ -149,7 +153,7 @@ def fuse(
             len(foreign),
             foreign[0].name,
         )
-    return FuseResult(layout, loaded, plan, places, dict(clock.seconds))
+    return FuseResult(layout, tuple(loaded), plan, places, dict(clock.seconds), left_out)
 
 
 def check_base(base: str | Path | None) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from lorafold.adapters.selection import Selection, read_selection
 from lorafold.common.device import device_of
 from lorafold.common.errors import LorafoldError, unknown
 from lorafold.pipelines.fuse.settings import ROUNDINGS, FuseSettings
@@ -18,6 +19,7 @@ class FusePlan:
 
     settings: FuseSettings
     weights: tuple[float, ...]
+    selection: Selection
     device: torch.device
 
 
@@ -35,4 +37,5 @@ def make_fuse_plan(settings: FuseSettings, count: int) -> FusePlan:
         )
     if settings.rounding not in ROUNDINGS:
         raise unknown("rounding", settings.rounding, ROUNDINGS)
-    return FusePlan(settings, tuple(map(float, weights)), device_of(settings.device))
+    selection = read_selection(settings.layers, settings.exclude)
+    return FusePlan(settings, tuple(map(float, weights)), selection, device_of(settings.device))

@@ -9,7 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from lorafold.common.settings import COMES_OUT, DEVICE_HELP, GOES_IN, RUNS, documented, setting
+from lorafold.common.settings import (
+    COMES_OUT,
+    DEVICE_HELP,
+    EXCLUDE_HELP,
+    GOES_IN,
+    LAYERS_HELP,
+    RUNS,
+    documented,
+    setting,
+)
 
 ROUNDINGS = ("nearest", "stochastic")
 
@@ -20,6 +29,8 @@ class FuseSettings:
     """How adapters are written into a model: W + Σ wᵢ ΔWᵢ."""
 
     weights: Any = setting(None, "one number each: 'weights=[0.7,0.3]'; null: 1 each", GOES_IN)
+    layers: Any = setting(None, LAYERS_HELP, GOES_IN)
+    exclude: Any = setting(None, EXCLUDE_HELP, GOES_IN)
     rounding: str = setting(
         "nearest",
         "to the dtype of the base; stochastic: up or down at random, so that small updates count on average",
@@ -33,6 +44,8 @@ class FuseOptions(TypedDict, total=False):
     """The fields of `FuseSettings`, as keywords."""
 
     weights: Any
+    layers: Any
+    exclude: Any
     rounding: str
     device: str
     seed: int

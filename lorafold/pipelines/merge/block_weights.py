@@ -6,6 +6,7 @@ They multiply w_i, so each acts once on ΔW_i and keeps its sign.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,14 @@ from lorafold.adapters.metadata.base_model import FLUX, SD1, SD2, SD2_V, SDXL, b
 from lorafold.adapters.naming import namings
 from lorafold.adapters.naming.lbw_blocks import BLOCKS, LAYOUTS, TITLES, block_of, lengths, preset, presets
 from lorafold.common.errors import LorafoldError, suggest
-from lorafold.pipelines.merge.weights import compiled, is_finite
+from lorafold.common.safe_regex import compiled
+from lorafold.pipelines.merge.weights import is_finite
 
 _ARCHITECTURES = {SD1: "sd", SD2: "sd", SD2_V: "sd", SDXL: "sdxl", FLUX: "flux"}
+
+
+# The outermost numbered block, on names with underscores for dots.
+_NUMBERED = re.compile(r"(?:^|_)(?:layers?|blocks?|h|blk)_(\d+)(?=_|$)")
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,35 @@ class BlockWeights:
         ones = dict.fromkeys(model.names, 1.0)
         found = [choice.factors(model) if choice else ones for choice in self.choices]
         return {name: [factors[name] for factors in found] for name in model.names}
+
+
+def depths(adapters: Sequence[Adapter]) -> dict[str, float | None]:
+    """How deep in its model every module, or additive tensor by key, lies: 0 in the first block, 1 in the last.
+
+    Blocks of known image models are those of `BLOCKS`, of which text encoders have none; elsewhere, and in these, the
+    numbered blocks of one kind, the last being the highest that an adapter has. None outside of all blocks.
+    """
+    model = _model(adapters)
+    places = {name: _position(name, block, model) for name, block in model.blocks().items()}
+    last: dict[str, int] = defaultdict(int)
+    for place in filter(None, places.values()):
+        last[place[0]] = max(last[place[0]], place[1])
+    for architecture in model.architectures[:1]:
+        last[architecture] = len(_deep(architecture)) - 1
+    return {name: place and place[1] / max(last[place[0]], 1) for name, place in places.items()}
+
+
+def _position(name: str, block: str | None, model: Model) -> tuple[str, int] | None:
+    """The stack of blocks that a module is in, and the number of its block there."""
+    if block is not None and block in (order := _deep(model.architectures[0])):
+        return model.architectures[0], order.index(block)
+    match = _NUMBERED.search(name.replace(".", "_"))
+    return (match.string[: match.start(1)], int(match[1])) if match else None
+
+
+def _deep(architecture: str) -> tuple[str, ...]:
+    """The blocks of an image model without its text encoders."""
+    return tuple(block for block in BLOCKS[architecture] if block not in ("BASE", "CLIP", "T5"))
 
 
 def _model(adapters: Sequence[Adapter]) -> Model:

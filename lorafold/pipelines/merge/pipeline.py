@@ -17,6 +17,7 @@ import torch
 
 from lorafold.adapters import Adapter, save
 from lorafold.adapters.metadata.header import merged_metadata
+from lorafold.adapters.selection import recorded
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_parallel
 from lorafold.common.progress import Progress, Stage, listening
@@ -59,11 +60,12 @@ class MergeResult:
     gains: tuple[float, ...]  # that balanced the inputs; 1 each unless asked for
     seconds: dict[str, float]
     calibrated: Calibrated | None = None  # which modules were, and how
+    left_out: tuple[str, ...] = ()  # layers, by `layers` and `exclude`
 
     def metrics(self) -> dict[str, Any]:
         """Everything measured, as plain JSON: inputs, summary, modules."""
         found = merge_metrics(self.inputs, self.adapter, self.batches, self.seconds, self.calibrated)
-        found["summary"]["scale"] = self.scale
+        found["summary"] |= {"scale": self.scale, **recorded(self.left_out)}
         for entry, gain in zip(found["inputs"], self.gains, strict=True):
             entry["gain"] = gain
         return found
@@ -126,6 +128,7 @@ def _merge(adapters: Sequence[str | Path | Adapter], chosen: MergeSettings, tell
         read = read_all(adapters, chosen.base, chosen.input_rank)
         statistics = statistics_of(plan, read)
         inputs = load_all(read, chosen.base, chosen.input_rank, chosen.allow_different_bases)
+        inputs, left_out = plan.selection.of(inputs)
         warn_of_inputs(inputs)
     with non_finite_named(inputs):
         with clock("read"):
@@ -146,7 +149,9 @@ def _merge(adapters: Sequence[str | Path | Adapter], chosen: MergeSettings, tell
         kept_at = partial(_kept_at, tasks=tasks, same=chosen.core_rank is None, tell=tell)
         warn_of_vanishing(shares, inputs, task.plan.rank, most, kept_at)
     seconds = _stages(clock.seconds, batches)
-    return MergeResult(merged, tuple(inputs), chosen, batches, strength, tasks[0].balance, seconds, calibrated)
+    return MergeResult(
+        merged, tuple(inputs), chosen, batches, strength, tasks[0].balance, seconds, calibrated, left_out
+    )
 
 
 @dataclass(frozen=True)

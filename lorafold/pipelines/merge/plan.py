@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lorafold.adapters.selection import Selection, read_selection
 from lorafold.common.device import device_of
 from lorafold.common.errors import LorafoldError, suggest
 from lorafold.common.options import check_options, choice, signature_defaults
@@ -35,6 +36,7 @@ class Plan:
 
     weights: Weights
     blocks: BlockWeights
+    selection: Selection
     balance: float  # 0: as they are, 1: to one norm
     truncate: list[int | None]  # rank of each adapter; None: as it is
     rank: int | None  # None: the joint rank of each module
@@ -71,6 +73,7 @@ def make_plan(settings: MergeSettings, count: int) -> Plan:
     return Plan(
         weights=read_weights(settings.weights, settings.module_weights, count),
         blocks=read_block_weights(settings.block_weights, count),
+        selection=read_selection(settings.layers, settings.exclude),
         balance=_balance(settings.balance),
         truncate=_truncate(settings.truncate, count),
         rank=rank,

@@ -16,9 +16,11 @@ from lorafold.common.settings import (
     COMES_OUT,
     DEVICE_HELP,
     DIFFERENT_BASES_HELP,
+    EXCLUDE_HELP,
     GOES_IN,
     INPUT_RANK,
     INPUT_RANK_HELP,
+    LAYERS_HELP,
     RUNS,
     documented,
     setting,
@@ -50,7 +52,8 @@ class MergeSettings:
     )
     module_weights: Any = setting(
         None,
-        "others for modules with such names, as regular expressions: 'module_weights={up_blocks:\xa0[1,0]}'",
+        "others for modules with such names, as regular expressions: 'module_weights={up_blocks:\xa0[1,0]}'; a list "
+        "in place of a number, '{attn:\xa0[[0,1],[1,0]]}', from the first block of the model to the last",
         GOES_IN,
     )
     block_weights: Any = setting(
@@ -59,6 +62,8 @@ class MergeSettings:
         "or 61 numbers, or {OUT0.:\xa00.5}",
         GOES_IN,
     )
+    layers: Any = setting(None, LAYERS_HELP, GOES_IN)
+    exclude: Any = setting(None, EXCLUDE_HELP, GOES_IN)
     balance: Any = setting(
         "auto", "true: bring all adapters to the same norm first; 0.5: the ratio of two norms to its root", GOES_IN
     )
@@ -153,6 +158,8 @@ class MergeOptions(TypedDict, total=False):
     weights: Any
     module_weights: Any
     block_weights: Any
+    layers: Any
+    exclude: Any
     balance: Any
     calibration: Any
     ridge: float | None

@@ -12,6 +12,7 @@ from lorafold.calibration import Statistics
 from lorafold.core_space import Layer
 from lorafold.layers.line_up import line_up, template
 from lorafold.pipelines.merge.balance import balancing_factors, scaled, truncated
+from lorafold.pipelines.merge.block_weights import depths
 from lorafold.pipelines.merge.calibration import (
     ByModule,
     check_statistics,
@@ -50,7 +51,8 @@ def lined_up(inputs: Sequence[Adapter], plan: Plan) -> Task:
     plan.weights.check([layer.name for layer in layers])
     joint_rank = max(min(sum(layer.ranks), *layer.shape) for layer in layers)
     rank = plan.rank and min(plan.rank, joint_rank)  # a core rank may still be larger
-    plan = replace(plan, weights=replace(plan.weights, factors=plan.blocks.factors(adapters)), rank=rank)
+    known = depths(adapters) if plan.weights.grow else {}
+    plan = replace(plan, weights=replace(plan.weights, factors=plan.blocks.factors(adapters), depths=known), rank=rank)
     dtype = plan.dtype or template(layers[0].name, inputs).up.dtype
     layers = with_merged(layers, plan) if plan.core.whole else layers
     return Task(adapters, tuple(balance), layers, joint_rank, plan, dtype)

@@ -1,4 +1,7 @@
-"""The weights of a merge: one number per adapter, and others for modules whose names match a regular expression."""
+"""The weights of a merge: one number per adapter, and others for modules whose names match a regular expression.
+
+These may grow along the depth of the model.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lorafold.common.errors import LorafoldError
-from lorafold.common.safe_regex import unusable
+from lorafold.common.safe_regex import compiled, too_slow, unusable
 
-# A name as long as any, for the time before the modules are known.
-_LONG_NAME = "x" * 200
+# One for a module wherever it is; or several, from the first block of the model to the last.
+Weight = float | tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,10 @@ class Weights:
     """w_i of every module: those of the first pattern that occurs in its name, else the default, times its factors."""
 
     default: list[float]
-    patterns: tuple[tuple[re.Pattern[str], list[float]], ...] = ()
+    patterns: tuple[tuple[re.Pattern[str], list[Weight]], ...] = ()
     factors: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by name, where they are not 1 each
     own: Mapping[str, list[float]] = field(default_factory=dict)  # by name, in place of all that
+    depths: Mapping[str, float | None] = field(default_factory=dict)  # by name, see `depths`
 
     @property
     def vary(self) -> bool:
@@ -33,9 +37,30 @@ class Weights:
         """w_i for the module, or other tensor, of this name."""
         if name in self.own:
             return self.own[name]
-        weights = next((weights for pattern, weights in self.patterns if pattern.search(name)), self.default)
+        pattern, given = next((pair for pair in self.patterns if pair[0].search(name)), (None, self.default))
+        weights = [self._at(weight, name, pattern) for weight in given]
         factors = self.factors.get(name)
         return [w * f for w, f in zip(weights, factors, strict=True)] if factors else weights
+
+    @property
+    def grow(self) -> bool:
+        """Whether some depend on the depth."""
+        return any(isinstance(weight, tuple) for _, weights in self.patterns for weight in weights)
+
+    def _at(self, weight: Weight, name: str, pattern: re.Pattern[str] | None) -> float:
+        """At the depth of a module; between two values, on the line from the one to the other."""
+        if not isinstance(weight, tuple):
+            return weight
+        depth = self.depths.get(name)
+        if depth is None:
+            raise LorafoldError(
+                f"module_weights[{pattern and pattern.pattern!r}] grows along the blocks, but this lies in none",
+                key=name,
+                remedy="Put a pattern for it, with one number per adapter, in front.",
+            )
+        position = depth * (len(weight) - 1)
+        first = min(int(position), len(weight) - 2)
+        return weight[first] + (position - first) * (weight[first + 1] - weight[first])
 
     def relative(self, present: Mapping[str, Sequence[bool]]) -> Weights:
         """w_i / Σ|w_j| of the adapters that have a module: a weighted mean at full strength, times the largest factor.
@@ -50,7 +75,7 @@ class Weights:
         """Raise LorafoldError if a pattern occurs in no name: it is misspelt, or meant for another model."""
         known = list(names)
         if slow := unusable([pattern.pattern for pattern, _ in self.patterns], known):
-            raise _slow("module_weights", slow)
+            raise too_slow("module_weights", slow)
         for pattern, _ in self.patterns:
             if not any(map(pattern.search, known)):
                 raise LorafoldError(
@@ -64,7 +89,8 @@ def read_weights(weights: Any, module_weights: Any, count: int) -> Weights:
 
     Args:
         weights: None or "mean" (1 / count each), "sum" (1 each), or a finite number per adapter, not all zero.
-        module_weights: None, or a mapping from regular expressions to a finite number per adapter.
+        module_weights: None, or a mapping from regular expressions to a finite number per adapter, or in place of one a
+            list of two or more, which are those of the first to the last block of the model, evenly spread.
 
     Raises:
         LorafoldError: anything else.
@@ -100,35 +126,19 @@ def _default(weights: Any, count: int) -> list[float]:
     return [float(value) for value in values]
 
 
-def _own(key: Any, weights: Any, count: int) -> list[float]:
-    if not isinstance(weights, Sequence) or isinstance(weights, str) or not _are_numbers(weights, count):
+def _own(key: Any, weights: Any, count: int) -> list[Weight]:
+    values = list(weights) if isinstance(weights, Sequence) and not isinstance(weights, str) else []
+    if len(values) != count or not all(is_finite(value) or _grows(value) for value in values):
         raise LorafoldError(
             f"module_weights[{str(key)!r}]={weights!r}, expected {count} finite numbers, one per adapter",
-            remedy=f"For example [{_example(count)}].",
+            remedy=f"For example [{_example(count)}]; a list in place of one, [0,1], grows along the blocks.",
         )
-    return [float(value) for value in weights]
+    return [tuple(map(float, value)) if _grows(value) else float(value) for value in values]
 
 
-def compiled(setting: str, key: Any) -> re.Pattern[str]:
-    """The regular expression that is a key of a setting.
-
-    Raises:
-        LorafoldError: it is none, or one that can take forever.
-    """
-    try:
-        pattern = re.compile(str(key))
-    except (re.error, OverflowError, RecursionError) as error:
-        raise LorafoldError(
-            f"{setting}[{str(key)!r}] is not a regular expression ({error})",
-            remedy="Write a backslash before a special character that is part of the name.",
-        ) from error
-    if unusable([pattern.pattern], [_LONG_NAME]):
-        raise _slow(setting, pattern.pattern)
-    return pattern
-
-
-def _slow(setting: str, pattern: str) -> LorafoldError:
-    return LorafoldError(f"{setting}[{pattern!r}] could take forever", remedy="Use fewer * and + in one pattern.")
+def _grows(value: Any) -> bool:
+    several = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 1
+    return several and all(map(is_finite, value))
 
 
 def _are_numbers(values: Sequence[Any], count: int) -> bool:

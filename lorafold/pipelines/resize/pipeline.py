@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lorafold.adapters import Adapter, Module, save
+from lorafold.adapters.selection import read_selection, recorded
 from lorafold.common.device import Place, device_of
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import map_parallel
@@ -44,10 +45,13 @@ class ResizeResult:
     settings: ResizeSettings
     modules: Resized
     seconds: dict[str, float]
+    left_out: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, Any]:
         """Everything measured, as plain JSON: inputs, summary, modules."""
-        return resize_metrics(self.source, self.adapter, self.modules, self.seconds)
+        metrics = resize_metrics(self.source, self.adapter, self.modules, self.seconds)
+        metrics["summary"] |= recorded(self.left_out)
+        return metrics
 
     def save(self, path: str | Path) -> Path:
         """Write the adapter, but not over the larger one: see `lorafold.save`."""
@@ -81,10 +85,10 @@ def resize(
         LorafoldError: a mistake in the settings or in the file.
     """
     chosen = apply_changes(ResizeSettings, settings, changes)
-    device = check_resize(chosen).device
+    device, selection = check_resize(chosen).device, read_selection(chosen.layers, chosen.exclude)
     clock = Stopwatch()
     with clock("read"):
-        (source,) = load_all([adapter], chosen.base, chosen.input_rank)
+        (source,), left_out = selection.of(load_all([adapter], chosen.base, chosen.input_rank))
         layers = line_up([source])
     with non_finite_named([source]):
         with clock("decompose"):
@@ -98,7 +102,7 @@ def resize(
     with clock("measure"):
         pairs = [(source.modules[name], module) for name, module in smaller.modules.items()]
         errors = torch.stack(list(map_parallel(_error, pairs, torch.device("cpu"))))
-    return ResizeResult(smaller, source, chosen, Resized(sigma, ranks, errors), dict(clock.seconds))
+    return ResizeResult(smaller, source, chosen, Resized(sigma, ranks, errors), dict(clock.seconds), left_out)
 
 
 def check_resize(settings: ResizeSettings) -> Place:
@@ -118,6 +122,7 @@ def check_resize(settings: ResizeSettings) -> Place:
             )
     if rank is not None and rank < 1:
         raise LorafoldError(f"rank={rank}, expected at least 1", remedy="For example rank=16.")
+    read_selection(settings.layers, settings.exclude)
     return Place(device_of(settings.device))
 
 

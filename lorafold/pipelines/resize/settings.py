@@ -7,14 +7,16 @@ replaces single fields of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from lorafold.common.settings import (
     BASE_HELP,
     DEVICE_HELP,
+    EXCLUDE_HELP,
     GOES_IN,
     INPUT_RANK,
     INPUT_RANK_HELP,
+    LAYERS_HELP,
     RUNS,
     documented,
     setting,
@@ -39,6 +41,8 @@ class ResizeSettings:
         "module",
         _KEPT,
     )
+    layers: Any = setting(None, LAYERS_HELP, GOES_IN)
+    exclude: Any = setting(None, EXCLUDE_HELP, GOES_IN)
     base: str | None = setting(None, BASE_HELP, GOES_IN, files=True)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     device: str = setting("cpu", DEVICE_HELP, RUNS)
@@ -51,6 +55,8 @@ class ResizeOptions(TypedDict, total=False):
     energy: float | None
     ratio: float | None
     parameters: float | None
+    layers: Any
+    exclude: Any
     base: str | None
     input_rank: int
     device: str

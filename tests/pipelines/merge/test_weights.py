@@ -10,6 +10,7 @@ import torch
 
 import lorafold
 from lorafold.common.errors import LorafoldError
+from lorafold.pipelines.merge.block_weights import depths
 from lorafold.pipelines.merge.weights import read_weights
 from tests.builders import Source, changed, random_adapter
 from tests.builders import one_thread as one_thread
@@ -34,6 +35,8 @@ MISTAKES = {
     "text for a module": (None, {"up": "10"}, "expected 2 finite numbers"),
     "no numbers for a module": (None, {"up": [1, None]}, "expected 2 finite numbers"),
     "NaN for a module": (None, {"up": [1, NAN]}, r"For example \[0.5,0.5\]"),
+    "a list of one": (None, {"up": [[1], 0]}, r"expected 2 finite numbers.*\[0,1\], grows along the blocks"),
+    "a list with NaN": (None, {"up": [[1, NAN], 0]}, "expected 2 finite numbers"),
     "no regular expression": (None, {"up(": [1, 0]}, r"module_weights\['up\('\] is not a regular expression"),
     "a repeated group": (None, {"(a+)+$": [1, 0]}, r"module_weights\[.*could take forever"),
     "a group repeated so many times": (None, {"(a|aa){9,}b": [1, 0]}, "could take forever"),
@@ -130,3 +133,38 @@ def test_the_order_of_the_adapters_does_not_matter():
     one = lorafold.merge(pair(), module_weights={"down": [0.2, 0.9]}, rank=5, subspace_weight=0)
     other = lorafold.merge(pair()[::-1], module_weights={"down": [0.9, 0.2]}, rank=5, subspace_weight=0)
     assert change(other, one) < 1e-9
+
+
+def deep(form: str, names: tuple[str, ...]) -> list[lorafold.Adapter]:
+    return [random_adapter(form, dict.fromkeys(names, (6, 5)), 2, seed=seed) for seed in (1, 2)]
+
+
+def test_weights_that_grow_along_the_blocks():
+    """Evenly spread from the first block to the last, on a line between two of them, as mergekit's gradients."""
+    names = tuple(f"model.layers.{i}.{kind}" for i in (0, 1, 3, 4) for kind in ("self_attn.q_proj", "mlp.up_proj"))
+    adapters = deep("peft", names)
+    found = lorafold.merge(adapters, module_weights={"attn": [[0, 1, 0.5], 2]}, core="sum", rank="max", scale=1.0)
+    for name in names:
+        depth = int(name.split(".")[2]) / 4
+        own = (0.5, 0.5) if "mlp" in name else (2 * depth if depth <= 0.5 else 1.5 - depth, 2)
+        expected = sum(w * updates(adapter)[name] for w, adapter in zip(own, adapters, strict=True))
+        assert relative(updates(found.adapter)[name], expected) < 1e-12
+
+
+def test_the_depth_of_an_image_model_runs_from_its_input_to_its_output(caplog):
+    names = (
+        "lora_unet_input_blocks_4_1_proj_in",
+        "lora_unet_middle_block_1_proj_in",
+        "lora_unet_output_blocks_8_0_in_layers_2",
+        "lora_te1_text_model_encoder_layers_0_mlp_fc1",
+        "lora_te1_text_model_encoder_layers_11_mlp_fc1",
+    )
+    found = depths(deep("kohya", names))
+    assert list(found.values()) == pytest.approx([4 / 18, 9 / 18, 1, 0, 1])
+
+
+def test_layers_outside_of_the_blocks_have_no_depth():
+    adapters = deep("peft", ("model.layers.0.mlp", "model.layers.1.mlp", "lm_head"))
+    with pytest.raises(LorafoldError, match=r"lm_head: module_weights\['.'\] grows along the blocks, but this lies in"):
+        lorafold.merge(adapters, module_weights={".": [[0, 1], [1, 0]]})
+    lorafold.merge(adapters, module_weights={"lm_head": [1, 1], ".": [[0, 1], [1, 0]]})
