@@ -33,6 +33,7 @@ def test_the_settings_of_a_merge():
             "block_weights",
             "layers",
             "exclude",
+            "residual",
             "balance",
             "truncate",
             "rank",

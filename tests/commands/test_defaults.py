@@ -30,6 +30,7 @@ DEFAULTS = {
         "solver": "riemannian_adam",
         "seed": 0,
         "page": True,
+        "residual": False,
         "resume": False,
     },
     "distill": {

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lorafold.adapters import save
+from lorafold.adapters.metadata.header import signed
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.page import try_merge_page
 from lorafold.commands.merge.table import not_converged, one_line, show
@@ -15,6 +17,8 @@ from lorafold.pipelines.merge.pipeline import MergeResult
 from lorafold.pipelines.merge.pipeline import merge as merge_adapters
 from lorafold.pipelines.merge.plan import make_plan, resolved
 from lorafold.pipelines.merge.settings import MergeSettings
+from lorafold.runs.inputs import adapter_paths
+from lorafold.runs.output import check_output
 from lorafold.runs.record_run import Outcome, Recorded, record_run, write_output
 from lorafold.runs.run import Run
 
@@ -30,12 +34,28 @@ def _resolved(settings: MergeSettings, count: int) -> dict[str, Any]:
     return values | {name: resolved(name, values[name]) for name in ("objective", "manifold", "solver", "core")}
 
 
+def _write(outcome: Outcome) -> dict[str, Any]:
+    """The merged adapter, and the residual beside it."""
+    written = _write_merged(outcome)
+    if outcome.result.residual is None:
+        return written
+    metrics, target = outcome.metrics, _residual_path(Path(written["output"]["path"]))
+    adapter = signed(outcome.result.residual.adapter, metrics["command"], metrics["config"], outcome.hashes)
+    return {**written, "residual": {"path": str(save(adapter, target, forbid=outcome.read))}}
+
+
+def _residual_path(merged: Path) -> Path:
+    """`merged_residual.safetensors`, or the folder `merged_residual`."""
+    return merged.with_name(f"{merged.stem}_residual{merged.suffix}")
+
+
 def _extras(outcome: Outcome) -> dict[str, Any]:
     if not outcome.config.page:
         return {}
     return {"page": try_merge_page(outcome.run.folder / "overlap.html", outcome.metrics, outcome.result)}
 
 
+_write_merged = write_output("merged")
 _MERGE = Recorded(
     "merge",
     work=_merge,
@@ -43,7 +63,7 @@ _MERGE = Recorded(
     one_line=one_line,
     show=show,
     resolved=_resolved,
-    write=write_output("merged"),
+    write=_write,
     extras=_extras,
     warning=not_converged,
 )
@@ -51,4 +71,7 @@ _MERGE = Recorded(
 
 def merge(run: Run, config: MergeConfig) -> dict[str, Any]:
     """See `record_run`; `path` and `score` are of no concern here."""
+    if config.residual and config.output:
+        beside = str(_residual_path(Path(config.output)))
+        check_output(run.base, beside, config.overwrite, adapter_paths(config.adapters, run.base))
     return record_run(run, config, _MERGE)

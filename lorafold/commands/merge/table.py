@@ -31,6 +31,9 @@ def show(metrics: Metrics, console: Console | None = None) -> None:
         say(console, f"rank: {rank}, the adapters' joint rank (rank={asked} would add zeros)")
     if calibrated := metrics["summary"].get("calibration"):
         console.print(_calibrated(calibrated, len(metrics["modules"])))
+    if beside := metrics.get("residual"):
+        share = _percent(metrics["summary"]["residual"])
+        say(console, f"residual: {relative_to_cwd(beside['path'])} ({share} of the weighted sum's energy)")
     console.print(solved_by(metrics["summary"]))
     for warning in filter(None, (not_converged(metrics), undetermined(metrics))):
         console.print(warning, style="yellow", markup=False)

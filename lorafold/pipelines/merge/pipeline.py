@@ -34,6 +34,7 @@ from lorafold.pipelines.merge.bucket import Factors, MergedBucket, lift_bucket, 
 from lorafold.pipelines.merge.calibration import by_module
 from lorafold.pipelines.merge.metrics import Calibrated, MergedBatch, merge_metrics
 from lorafold.pipelines.merge.plan import Plan, make_plan
+from lorafold.pipelines.merge.residual import Residual, residual
 from lorafold.pipelines.merge.settings import MergeOptions, MergeSettings
 from lorafold.pipelines.merge.table import LEGEND, kept_cell, merge_table
 from lorafold.pipelines.merge.task import Task, calibrated_parts, lined_up, statistics_of
@@ -61,11 +62,14 @@ class MergeResult:
     seconds: dict[str, float]
     calibrated: Calibrated | None = None  # which modules were, and how
     left_out: tuple[str, ...] = ()  # layers, by `layers` and `exclude`
+    residual: Residual | None = None  # where it was asked for
 
     def metrics(self) -> dict[str, Any]:
         """Everything measured, as plain JSON: inputs, summary, modules."""
         found = merge_metrics(self.inputs, self.adapter, self.batches, self.seconds, self.calibrated)
         found["summary"] |= {"scale": self.scale, **recorded(self.left_out)}
+        if self.residual is not None:
+            found["summary"]["residual"] = self.residual.share
         for entry, gain in zip(found["inputs"], self.gains, strict=True):
             entry["gain"] = gain
         return found
@@ -139,6 +143,7 @@ def _merge(adapters: Sequence[str | Path | Adapter], chosen: MergeSettings, tell
             parts = [_in_core(task, tell) for task in tasks]
             lifted = [_lifted(part, tell) for part in parts]
         merged = _joined([_assembled(*both) for both in zip(parts, lifted, strict=True)], task)
+    lost = _residual(parts, merged) if chosen.residual else None
     norms = {name: norm for part in parts for name, norm in _norms(part).items()}
     warn_of_underflow([*merged.modules.values()], norms)
     batches = tuple(batch for own in lifted for _, batch in own)
@@ -150,7 +155,7 @@ def _merge(adapters: Sequence[str | Path | Adapter], chosen: MergeSettings, tell
         warn_of_vanishing(shares, inputs, task.plan.rank, most, kept_at)
     seconds = _stages(clock.seconds, batches)
     return MergeResult(
-        merged, tuple(inputs), chosen, batches, strength, tasks[0].balance, seconds, calibrated, left_out
+        merged, tuple(inputs), chosen, batches, strength, tasks[0].balance, seconds, calibrated, left_out, lost
     )
 
 
@@ -261,14 +266,26 @@ def _assembled(part: _InCore, lifted: Sequence[tuple[Factors, MergedBatch]]) -> 
     """The merged adapter; biases and the like count as the core rule makes of weights where there is no core."""
     task, plan, adapters = part.task, part.task.plan, part.task.adapters
     factors = {name: pair for bucket, _ in lifted for name, pair in bucket.items()}
-
-    def coefficients(weights: Sequence[float]) -> list[float]:
-        return plan.core.coefficients(torch.tensor(weights, dtype=torch.float64)).tolist()
-
+    coefficients = partial(_coefficients, plan.core)
     names = [*factors, *(key for adapter in adapters for key in adapter.deltas)]
     own = {name: coefficients(plan.weights.of(name)) for name in names} if plan.weights.vary else {}
     ordered = {layer.name: factors[layer.name] for layer in task.layers}
     return assemble(adapters, coefficients(plan.weights.default), part.scale, ordered, own)
+
+
+def _coefficients(rule: CoreRule, weights: Sequence[float]) -> list[float]:
+    return rule.coefficients(torch.tensor(weights, dtype=torch.float64)).tolist()
+
+
+def _residual(parts: Sequence[_InCore], merged: Adapter) -> Residual:
+    """The adapters take part alike in all parts; weights and scales are those of each."""
+    scaled = {
+        layer.name: [part.scale * c for c in _coefficients(part.task.plan.core, part.task.plan.weights.of(layer.name))]
+        for part in parts
+        for layer in part.task.layers
+    }
+    task = parts[0].task
+    return residual(merged, task.adapters, task.plan.weights.default, scaled)
 
 
 def _stages(seconds: Mapping[str, float], batches: Sequence[MergedBatch]) -> dict[str, float]:

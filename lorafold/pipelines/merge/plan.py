@@ -22,6 +22,7 @@ from lorafold.core_space.problem import Problem
 from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, build, check_directions, emphasis
 from lorafold.pipelines.merge.block_weights import BlockWeights, read_block_weights
 from lorafold.pipelines.merge.calibration import check_calibration
+from lorafold.pipelines.merge.residual import check_residual
 from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.pipelines.merge.weights import Weights, is_finite, read_weights
 from lorafold.scales import PER_DIRECTION, SCALES, Scale
@@ -70,6 +71,7 @@ def make_plan(settings: MergeSettings, count: int) -> Plan:
     core = _core(settings.core, count)
     if core.whole:
         _check_whole(core, settings)
+    check_residual(settings.residual, core, per_direction is not None)
     return Plan(
         weights=read_weights(settings.weights, settings.module_weights, count),
         blocks=read_block_weights(settings.block_weights, count),

@@ -109,6 +109,12 @@ class MergeSettings:
         "mean_norm, presence, retained, target, or svc, which has one for each singular direction",
         COMES_OUT,
     )
+    residual: bool = setting(
+        False,
+        "true: what the merge lost beside it, as a second adapter: the weighted sum at the strength of the merge, less "
+        "the merged adapter; both together are that sum",
+        COMES_OUT,
+    )
     base: str | None = setting(None, BASE_HELP, GOES_IN, files=True)
     input_rank: int = setting(INPUT_RANK, INPUT_RANK_HELP, GOES_IN)
     allow_different_bases: bool = setting(False, DIFFERENT_BASES_HELP, GOES_IN)
@@ -173,6 +179,7 @@ class MergeOptions(TypedDict, total=False):
     solver: Any
     core: Any
     scale: Any
+    residual: bool
     base: str | None
     input_rank: int
     allow_different_bases: bool

@@ -126,3 +126,26 @@ def test_threads_are_as_before_afterwards(count, one_thread):
         assert torch.get_num_threads() == (count or 3)
         raise KeyError
     assert torch.get_num_threads() == 3
+
+
+def test_the_residual_is_written_beside_the_merged_adapter(pair, here):
+    config = MergeConfig(adapters=pair, rank=1, weights=[1, 1], residual=True, page=False)
+    metrics = merge(here, config)
+    path = here.folder / "merged_residual.safetensors"
+    assert metrics["residual"] == {"path": str(path)} and 0 < metrics["summary"]["residual"] < 1
+    sums = [{name: m.scale * m.up @ m.down for name, m in load(each).modules.items()} for each in pair_of(here, pair)]
+    both = [load(file).modules for file in (here.folder / "merged.safetensors", path)]
+    for name in NAMES:
+        whole = sum(modules[name].scale * modules[name].up @ modules[name].down for modules in both)
+        torch.testing.assert_close(whole, sums[0][name] + sums[1][name], rtol=1e-5, atol=1e-5)
+
+
+def pair_of(here, pair):
+    return [here.base / name for name in pair]
+
+
+def test_a_residual_is_not_written_over_anything(pair, here):
+    (here.base / "out_residual.safetensors").write_text("mine")
+    with pytest.raises(LorafoldError, match=r"out_residual.safetensors: exists already"):
+        merge(here, MergeConfig(adapters=pair, rank=1, residual=True, page=False, output="out.safetensors"))
+    assert not (here.base / "out.safetensors").exists()
