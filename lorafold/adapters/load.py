@@ -8,6 +8,7 @@ from pathlib import Path
 from lorafold.adapters.adapter import Adapter
 from lorafold.adapters.files.open_adapter import open_adapter
 from lorafold.adapters.formats.registry import format_of
+from lorafold.adapters.parametrisations.changed_base import as_plain
 from lorafold.adapters.parametrisations.full_difference import factor_full_differences, whole_layers
 from lorafold.adapters.parametrisations.settle import resolve_pending
 from lorafold.common.errors import LorafoldError
@@ -24,7 +25,8 @@ def load(path: str | Path, *, base: str | Path | None = None, rank: int = INPUT_
     Args:
         path: a safetensors file (kohya, diffusers, ComfyUI); a PEFT folder, or the file in it; a folder with
             exactly one safetensors file.
-        base: weights of the model that the adapter was trained on, a safetensors file or folder; DoRA needs them.
+        base: weights of the model that the adapter was trained on, a safetensors file or folder; DoRA, PiSSA and
+            OLoRA need them.
         rank: see above; >= 1.
 
     Raises:
@@ -34,7 +36,8 @@ def load(path: str | Path, *, base: str | Path | None = None, rank: int = INPUT_
     if not isinstance(rank, int) or rank < 1:
         raise LorafoldError(f"input_rank={rank!r}, expected a whole number >= 1", remedy="For example input_rank=128.")
     file = open_adapter(path)
-    adapter = resolve_pending(format_of(file).read(file), file.path, base, rank)
+    adapter = as_plain(format_of(file).read(file), file.path, base)
+    adapter = resolve_pending(adapter, file.path, base, rank)
     if not adapter.modules:
         adapter = factor_full_differences(replace(adapter, path=file.path), whole_layers(adapter), rank)
     if not adapter.modules:

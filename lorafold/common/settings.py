@@ -22,7 +22,8 @@ RUNS = "Where it runs"
 # Rank to which LoHa, LoKr, DoRA and full differences are cut when they are read.
 INPUT_RANK = 128
 BASE_HELP = (
-    "the model that they were trained on, file or folder; needed for DoRA, and between GGUF or torchtune and PEFT"
+    "the model that they were trained on, file or folder; needed for DoRA, PiSSA and OLoRA, and between GGUF or "
+    "torchtune and PEFT"
 )
 INPUT_RANK_HELP = "to which LoHa, LoKr, DoRA and full weights are cut when read; LoRA is read as it is"
 LAYERS_HELP = (

@@ -8,7 +8,6 @@ lora_alpha / sqrt(r). Source: PEFT 0.21, `tuners/lora/{model,layer}.py`, `utils/
 from __future__ import annotations
 
 import json
-import logging
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -22,7 +21,6 @@ from lorafold.common.safe_regex import unusable
 # Larger ranks and alphas are no numbers that anyone meant.
 _LARGEST = 1e30
 CONFIG_NAME = "adapter_config.json"
-_log = logging.getLogger(__name__)
 
 _REPAIR = "Correct adapter_config.json, or export the adapter again with PEFT."
 # Fields that make the update something else than scale * B @ A.
@@ -40,8 +38,6 @@ _LYCORIS_FIELDS = (
     *("alpha", "rank_dropout", "module_dropout", "use_effective_conv2d", "decompose_both", "decompose_factor"),
     *("rank_dropout_scale", "init_weights"),
 )
-# Initialisations after which the base model's weights are no longer those of its checkpoint.
-CHANGES_BASE = ("pissa", "olora", "corda", "lora_ga", "loftq")
 
 
 def load_config(path: Path) -> dict[str, Any]:
@@ -52,12 +48,6 @@ def load_config(path: Path) -> dict[str, Any]:
     """
     config = _as_lora(read_json(path))
     check_plain(path, config)
-    if str(config.get("init_lora_weights")).startswith(CHANGES_BASE):
-        _log.warning(
-            "%s: init_lora_weights=%s: unless it was converted, this adapter belongs to a changed base model",
-            path,
-            config["init_lora_weights"],
-        )
     return config
 
 

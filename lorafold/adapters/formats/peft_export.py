@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from lorafold.adapters.adapter import Adapter
-from lorafold.adapters.formats.peft_config import CHANGES_BASE
 from lorafold.adapters.formats.peft_experts import stacked
+from lorafold.adapters.parametrisations.changed_base import CHANGES_BASE
 from lorafold.common.errors import LorafoldError
 from lorafold.common.safe_regex import unusable
 

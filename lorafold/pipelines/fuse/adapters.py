@@ -11,6 +11,7 @@ from lorafold.adapters.conversion.language import as_transformers
 from lorafold.adapters.files.finite import check_tensors
 from lorafold.adapters.files.open_adapter import open_adapter
 from lorafold.adapters.formats.registry import check_finite, format_of
+from lorafold.adapters.parametrisations.changed_base import as_plain
 from lorafold.common.homes import with_home
 
 
@@ -23,7 +24,7 @@ def read_adapter(adapter: str | Path | Adapter, base: Path) -> Adapter:
     if not isinstance(adapter, Adapter):
         file = open_adapter(adapter)
         check_tensors(file.tensors, file.path, "Training diverged; use an earlier checkpoint.")
-        adapter = replace(format_of(file).read(file), path=with_home(adapter))
+        adapter = replace(as_plain(format_of(file).read(file), file.path, base), path=with_home(adapter))
     else:
         check_finite(adapter)
     return as_transformers(adapter, base) if adapter.format in LANGUAGE_FORMATS else adapter

@@ -7,9 +7,9 @@ from typing import Any
 
 from lorafold.adapters import Adapter
 from lorafold.adapters.conversion.servers import uneven
-from lorafold.adapters.formats.peft_config import CHANGES_BASE
 from lorafold.adapters.metadata.base_model import contradiction
 from lorafold.adapters.module import Pending
+from lorafold.adapters.parametrisations.changed_base import CHANGES_BASE
 
 Json = Mapping[str, Any]
 # Scales that trainers choose lie between alpha = 1 at a high rank and a few times the rank.
@@ -68,7 +68,7 @@ def _base(adapter: Adapter) -> Iterator[str]:
         yield f"{problem}: one of them is wrong"
     start = adapter.config.get("init_lora_weights")
     if str(start).startswith(CHANGES_BASE):
-        yield f"init_lora_weights={start}: unless it was converted, this adapter belongs to a changed base model"
+        yield f"init_lora_weights={start}: this adapter belongs to a changed base model; merging needs base=PATH"
 
 
 def _servers(adapter: Adapter) -> Iterator[str]:
