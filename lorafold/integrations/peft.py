@@ -24,6 +24,7 @@ from lorafold.adapters.files.tensor_file import TensorFile
 from lorafold.adapters.formats.peft import parse
 from lorafold.adapters.formats.peft_config import check_plain
 from lorafold.adapters.formats.peft_export import export_config
+from lorafold.adapters.parametrisations.base_weights import BaseWeights, weights_of
 from lorafold.adapters.parametrisations.settle import resolve_pending
 from lorafold.calibration.statistics import Statistics
 from lorafold.common.errors import LorafoldError
@@ -52,7 +53,8 @@ def add_merged_adapter(
     """Merge LoRA adapters of `model` into a new one of it, which is frozen and not active yet.
 
     Every update ΔW_i = s_i B_i A_i is taken with the scale of its configuration: rsLoRA, rank_pattern and
-    alpha_pattern count. `rank="max"` gives what PEFT calls "cat", the exact sum, at the least rank.
+    alpha_pattern count. That of DoRA is W' - W, from the weights that the model has, cut to `input_rank`. `rank="max"`
+    gives what PEFT calls "cat", the exact sum, at the least rank.
 
     Args:
         model: a `peft.PeftModel` with LoRA adapters of linear, convolutional or embedding layers.
@@ -67,7 +69,7 @@ def add_merged_adapter(
         As `lorafold.merge`, whose `metrics()` tell how good the merge is.
 
     Raises:
-        LorafoldError: an unknown or taken name, adapters other than plain LoRA, or a mistake in the settings.
+        LorafoldError: an unknown or taken name, adapters other than LoRA and DoRA, or a mistake in the settings.
     """
     _check_names(model, adapters, adapter_name)
     chosen = {"device": _device(model), "weights": weights, **changes}
@@ -139,7 +141,7 @@ def read_adapter(model: Any, state: dict[str, Tensor], name: str, settings: Merg
         model: a `peft.PeftModel`, or another one with adapters of PEFT in it.
         state: its state dict.
         name: of the adapter in it.
-        settings: `base` and `input_rank` count.
+        settings: `base` and `input_rank` count; without a base, DoRA has the weights of the model.
     """
     from peft import get_peft_model_state_dict
 
@@ -149,8 +151,30 @@ def read_adapter(model: Any, state: dict[str, Tensor], name: str, settings: Merg
     tensors = get_peft_model_state_dict(model, state, name, save_embedding_layers=False)
     own = {_PREFIX + key.removeprefix(_PREFIX): tensor.cpu() for key, tensor in tensors.items()}
     file = TensorFile(path, own, {})
-    adapter = resolve_pending(parse(file, config, path), path, settings.base, settings.input_rank)
-    return replace(adapter, path=path)
+    adapter = parse(file, config, path)
+    base = settings.base or _weights(model, adapter, path)
+    return replace(resolve_pending(adapter, path, base, settings.input_rank), path=path)
+
+
+def _weights(model: Any, adapter: Adapter, path: Path) -> BaseWeights | None:
+    """The model's own weights of the layers that need them, as they are without any adapter.
+
+    Raises:
+        LorafoldError: adapters are merged into these.
+    """
+    names = [name for name, layer in adapter.pending.items() if layer.magnitude is not None]
+    if not names:
+        return None
+    modules = {name.removeprefix(_PREFIX): module for name, module in model.named_modules()}
+    for name in names:
+        if getattr(modules[name], "merged", False):
+            raise LorafoldError(
+                "this is DoRA, which needs the base weights, but adapters are merged into them",
+                path=path,
+                key=name,
+                remedy="model.unmerge_adapter().",
+            )
+    return weights_of(path, {name: modules[name].get_base_layer().weight.detach().cpu() for name in names})
 
 
 def _plain(value: Any) -> Any:

@@ -17,7 +17,17 @@ from lorafold.integrations.peft import add_merged_adapter
 from tests.builders import one_thread as one_thread
 from tests.clients.checking import check_equal_outputs, check_outputs
 from tests.clients.listening import complaints
-from tests.clients.peft_models import base_model, deltas, layers, outputs, peft, peft_model, saved, weighted
+from tests.clients.peft_models import (
+    base_model,
+    deltas,
+    layers,
+    outputs,
+    peft,
+    peft_model,
+    saved,
+    transformers,
+    weighted,
+)
 
 # What PEFT calls in transformers.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
@@ -193,11 +203,67 @@ def test_mistakes_are_named(adapters: list[str], name: str, settings: dict, prob
     assert set(model.peft_config) == set(NAMES)
 
 
-def test_dora_and_other_methods_are_refused() -> None:
-    dora = peft.LoraConfig(target_modules=["query"], use_dora=True)
-    model = peft.get_peft_model(base_model("bert"), dora, "first")
-    with pytest.raises(LorafoldError, match="DoRA"):
+def dora_model(**config: Any) -> Any:
+    """With a DoRA adapter "first" and a plain one, "second", both as after training."""
+    model = peft.get_peft_model(base_model("bert"), peft.LoraConfig(r=2, use_dora=True, **config), "first")
+    model.add_adapter("second", peft.LoraConfig(r=2, target_modules=["query", "key"]))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "lora_" in key:
+                parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def changes(model: Any, adapter: str) -> dict[str, torch.Tensor]:
+    """W' - W of PEFT's own merging, by layer."""
+    adapted = {name: module for name, module in layers(model).items() if hasattr(module, "base_layer")}
+    before = {name: module.base_layer.weight.detach().clone() for name, module in adapted.items()}
+    model.merge_adapter([adapter])
+    after = {name: module.base_layer.weight.detach().clone() for name, module in adapted.items()}
+    for module in adapted.values():
+        if module.merged:  # PEFT warns of others
+            module.unmerge()
+    return {name: after[name] - weight for name, weight in before.items()}
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+def test_dora_merges_with_the_weights_of_the_model(rslora: bool) -> None:
+    model = dora_model(target_modules=["query", "value"], use_rslora=rslora, lora_alpha=3)
+    add_merged_adapter(model, ["first", "second"], WEIGHTS, "merged", rank="max")
+    assert not model.peft_config["merged"].use_dora
+    first, second, merged = (changes(model, name) for name in ("first", "second", "merged"))
+    assert any(delta.abs().max() > 0.1 for delta in first.values())
+    for name, delta in merged.items():
+        expected = WEIGHTS[0] * first[name] + WEIGHTS[1] * second[name]
+        torch.testing.assert_close(delta, expected, rtol=0, atol=2e-6)
+
+
+def test_dora_of_weights_that_are_stored_the_other_way_round() -> None:
+    """GPT-2's layers, and embeddings."""
+    sizes = {"n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 11, "n_positions": 16}
+    base = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, eos_token_id=1, bos_token_id=1)).eval()
+    config = peft.LoraConfig(
+        r=2, use_dora=True, target_modules=["c_attn", "wte"], fan_in_fan_out=True, init_lora_weights=False
+    )
+    model = peft.get_peft_model(base, config, "first").eval()
+    tokens = torch.arange(8)[None]
+    before = model(tokens).logits
+    add_merged_adapter(model, ["first"], [1.0], "merged", rank="max")
+    model.set_adapter("merged")
+    torch.testing.assert_close(model(tokens).logits, before, rtol=0, atol=1e-5)
+    with model.disable_adapter():
+        assert not torch.allclose(model(tokens).logits, before, atol=1e-3)
+
+
+def test_dora_of_a_model_with_merged_weights() -> None:
+    model = dora_model(target_modules=["query"])
+    model.merge_adapter(["second"])
+    with pytest.raises(LorafoldError, match=r"first: .*query: this is DoRA.*model.unmerge_adapter\(\)"):
         add_merged_adapter(model, ["first"], None, "merged")
+
+
+def test_other_methods_are_refused() -> None:
     other = peft.get_peft_model(base_model("bert"), peft.LoHaConfig(target_modules=["query"]), "first")
     with pytest.raises(LorafoldError, match="expected 'LORA'"):
         add_merged_adapter(other, ["first"], None, "merged")

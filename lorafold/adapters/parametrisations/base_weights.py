@@ -102,6 +102,13 @@ def open_base(path: str | Path) -> BaseWeights:
     return BaseWeights(path, tensors, tails_of(tensors))
 
 
+def weights_of(path: Path, layers: Mapping[str, Tensor]) -> BaseWeights:
+    """Those of a model in memory, by the whole names of its layers; `path` for messages."""
+    file = TensorFile(path, dict(layers), {})
+    tails = {name.replace(".", "_"): [name] for name in layers}
+    return BaseWeights(path, {name: (file, name) for name in layers}, tails)
+
+
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
     """(component with its dot, file); variants such as *.fp16.safetensors come after what they are variants of."""
     if path.is_file():

@@ -19,12 +19,12 @@ _log = logging.getLogger(__name__)
 _NOTHING = 1e-9
 
 
-def resolve_pending(adapter: Adapter, path: Path, base: str | Path | None, rank: int) -> Adapter:
+def resolve_pending(adapter: Adapter, path: Path, base: str | Path | BaseWeights | None, rank: int) -> Adapter:
     """The adapter with a module for every pending layer; those of full rank are cut to `rank`, with a warning.
 
     Args:
         path: of its file, for messages.
-        base: weights of the model that it was trained on, a file or folder; DoRA needs them.
+        base: weights of the model that it was trained on, a file or folder, or open; DoRA needs them.
 
     Raises:
         LorafoldError: DoRA and no base, or a base that does not fit.
@@ -39,11 +39,15 @@ def resolve_pending(adapter: Adapter, path: Path, base: str | Path | None, rank:
             key=dora[0],
             remedy="Name the model that it was trained on, a safetensors file or folder: base=PATH.",
         )
-    weights = open_base(base) if dora and base is not None else None
+    weights = _opened(base) if dora and base is not None else None
     fan_in_fan_out = bool(adapter.config.get("fan_in_fan_out"))
     modules = {name: _settled(pending, weights, fan_in_fan_out, rank) for name, pending in adapter.pending.items()}
     warn_of_losses(path, list(modules.values()), rank)
     return replace(adapter, modules={**adapter.modules, **modules}, pending={})
+
+
+def _opened(base: str | Path | BaseWeights) -> BaseWeights:
+    return base if isinstance(base, BaseWeights) else open_base(base)
 
 
 def warn_of_losses(path: Path | None, modules: Sequence[Module], rank: int) -> None:
