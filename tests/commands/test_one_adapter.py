@@ -191,7 +191,7 @@ def test_a_mistake_is_one_line(warm, arguments, words, tmp_path):
     assert words in refused(warm.piped(*arguments, cwd=tmp_path))
 
 
-REWRITING = ("adapters", "base", "input_rank", "output", "overwrite", "threads")
+REWRITING = ("adapters", "base", "layers", "exclude", "input_rank", "output", "overwrite", "threads")
 
 
 @pytest.mark.parametrize(

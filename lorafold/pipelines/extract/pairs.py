@@ -61,7 +61,8 @@ class Pairs:
     def selected(self, selection: Selection, path: Path) -> tuple[Pairs, tuple[str, ...]]:
         """Those that the selection takes, and the labels of the others; `path` for messages."""
         left_out = selection.left_out({pair.label: pair.names for pair in self.layers}, path)
-        return replace(self, layers=tuple(pair for pair in self.layers if pair.label not in set(left_out))), left_out
+        others = frozenset(left_out)
+        return replace(self, layers=tuple(pair for pair in self.layers if pair.label not in others)), left_out
 
 
 def pair_up(base: Layout, tuned: Layout, style: str | None) -> Pairs:
