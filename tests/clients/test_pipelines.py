@@ -117,7 +117,7 @@ def kinds(path: Path) -> set[torch.dtype]:
 
 # Files that diffusers reads itself, where it can; it has no reader for kohya's files of SD3.
 BOTH = [
-    Case("sd", ("kohya", "diffusers")),
+    pytest.param(Case("sd", ("kohya", "diffusers")), marks=pytest.mark.slow),
     Case("sdxl", ("kohya", "diffusers")),
     Case("flux", ("kohya", "diffusers")),
     Case("sd3", ("diffusers", "diffusers")),

@@ -44,7 +44,12 @@ def as_plain(adapter: Adapter, path: Path, base: str | Path | None) -> Adapter:
     if start not in _INITIAL:
         raise _refusal(start, path, "which cannot be repeated from the weights alone", "")
     if base is None:
-        raise _refusal(start, path, "and it is no adapter of the model as it was", "base=PATH of that model, or ")
+        raise _refusal(
+            start,
+            path,
+            "and it is no adapter of the model as it was",
+            "base=PATH of that model, where need be to `lorafold convert` first, or ",
+        )
     if adapter.pending or any(module.kind != "linear" for module in adapter.modules.values()):
         raise _refusal(start, path, "of which lorafold converts linear layers without DoRA alone", "")
     transposed = bool(adapter.config.get("fan_in_fan_out"))

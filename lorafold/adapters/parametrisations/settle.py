@@ -37,7 +37,8 @@ def resolve_pending(adapter: Adapter, path: Path, base: str | Path | BaseWeights
             "this is DoRA, which cannot be merged without the base weights",
             path=path,
             key=dora[0],
-            remedy="Name the model that it was trained on, a safetensors file or folder: base=PATH.",
+            remedy="Name the model that it was trained on, a safetensors file or folder: base=PATH, where need be to "
+            "`lorafold convert` first.",
         )
     weights = _opened(base) if dora and base is not None else None
     fan_in_fan_out = bool(adapter.config.get("fan_in_fan_out"))

@@ -188,7 +188,9 @@ def karcher_point(found: np.ndarray, deltas: list[np.ndarray]) -> np.ndarray:
     return U
 
 
-@METHODS
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "geodesic_mean")) for name in choices("method")]
+)
 def test_neither_order_nor_a_common_factor_matters(name):
     settings = lorafold.recipe(name, rank=R, solver=TIGHT)
     one = lorafold.merge(trio(), settings)

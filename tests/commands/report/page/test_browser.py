@@ -121,7 +121,9 @@ def test_the_parts_of_the_chosen_run(opened, tmp_path):
     assert cells == [f"{value:.2f}" for value in expected]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (700, "light"), (1400, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(360, "dark"), pytest.param(700, "light", marks=pytest.mark.slow), (1400, "dark")]
+)
 def test_nothing_sticks_out_of_the_window(opened, page, scheme, width):
     browser = opened(page, scheme=scheme, width=width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
