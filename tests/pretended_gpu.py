@@ -43,9 +43,9 @@ class _Everywhere(TorchFunctionMode):
 @contextmanager
 def pretended_gpu() -> Iterator[None]:
     """`device=cuda` is there, and whatever torch computes in this thread is computed where it would be."""
-    state = {"mem_get_info": lambda *_: (_ROOM, _ROOM), "is_available": lambda: True, "get_device_name": lambda *_: ""}
+    state: dict[str, Any] = {"mem_get_info": lambda *_: (_ROOM, _ROOM), "get_device_name": lambda *_: ""}
     state |= dict.fromkeys(("memory_reserved", "memory_allocated", "max_memory_allocated"), lambda *_: 0)
-    state |= {"is_current_stream_capturing": lambda: False, "synchronize": lambda *_: None}
+    state |= {"is_available": lambda: True, "is_current_stream_capturing": lambda: False}
     no_library = patch("lorafold.geometry.eigen.batched_eigh", lambda form: None)
     no_graph = patch("lorafold.common.cuda_graph._cuda_graph", _no_graph)
     with patch.multiple(torch.cuda, **state), no_library, no_graph, _Everywhere():
@@ -60,15 +60,15 @@ def _called(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
     if function is torch.device:
         return function(*args, **kwargs)
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    there = [tensor for tensor in tensors if isinstance(tensor, OnGpu)]
+    there: list[Tensor] = [tensor for tensor in tensors if isinstance(tensor, OnGpu)]
     _refuse_strangers(function, there, [one for one in tensors if not isinstance(one, OnGpu) and one.dim()])
     held = {id(tensor): tensor.as_subclass(Tensor) for tensor in there}
     of_held = {id(held[id(tensor)]): tensor for tensor in there}  # what is changed in place stays the same object
 
     def on_host(value: Any) -> Any:
-        return (
-            held.get(id(value), value) if isinstance(value, Tensor) else torch.device("cpu") if _place(value) else value
-        )
+        if isinstance(value, Tensor):
+            return held.get(id(value), value)
+        return torch.device("cpu") if _place(value) else value
 
     def back(value: Any) -> Any:
         return of_held.get(id(value), value.as_subclass(OnGpu)) if isinstance(value, Tensor) else value
