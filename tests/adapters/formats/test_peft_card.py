@@ -7,13 +7,14 @@ import re
 from dataclasses import replace
 
 import pytest
-from markdown_it import MarkdownIt
 
 import lorafold
 from lorafold.adapters.formats.peft_card import card
 from lorafold.common.errors import LorafoldError
 from tests.builders import DEMO, random_adapter
 from tests.command_lines import lorafold as command
+
+markdown_it = pytest.importorskip("markdown_it")  # comes with rich, but for its first releases
 
 HOSTILE = [
     "![x](https://evil.example/track.png)",
@@ -111,7 +112,7 @@ def test_a_strangers_words_stay_words(name):
 
 def rendered(text):
     """What a browser is given of the text below the front matter."""
-    return MarkdownIt("commonmark", {"html": True}).render(text.split("---\n", 2)[2])
+    return markdown_it.MarkdownIt("commonmark", {"html": True}).render(text.split("---\n", 2)[2])
 
 
 @pytest.mark.parametrize(
