@@ -42,7 +42,7 @@ def adapter() -> Adapter:
         "stars around": ("*attn*", None, {UNET_Q, TE2_Q}),
         "stars as of expressions": (r"layers_\d*_self|resnets[_0]*conv", None, {TE2_Q, UNET_CONV}),
     }.values(),
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_what_patterns_mean(layers, exclude, kept, caplog):
     (found,), left_out = read_selection(layers, exclude).of([adapter()])
@@ -62,7 +62,7 @@ def test_what_patterns_mean(layers, exclude, kept, caplog):
         "no expression": ("attn(", None, r"layers\['attn\('\] is not a regular expression"),
         "a slow one": ("(a+)+$", None, "could take forever"),
     }.values(),
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_mistakes_are_named(layers, exclude, message):
     with pytest.raises(LorafoldError, match=message):
