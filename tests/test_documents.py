@@ -64,7 +64,7 @@ COMMANDS = {
 }
 PYTHON = {f"{block.document} {n}": (block.document, block.text) for n, block in enumerate(BLOCKS) if block.python}
 # What a command makes gets another name: the one that other commands read is there already, in whatever order they run.
-MADE, NEW = ("hydra.sweep.dir=DIR", "output=stats"), count()
+MADE, NEW = ("hydra.sweep.dir=DIR", "output=stats", "output=TUNED"), count()
 IN_CI = (  # on a fresh machine, by .ci/run
     "pip install -e .",
     "pip install -e '.[test]'",
@@ -99,16 +99,17 @@ def filled(place: Path, warm) -> Path:
 
 
 def add_model(place: Path, warm) -> Path:
-    """A tiny model, adapters of two tasks, inputs of each, and what those say."""
+    """A tiny model, adapters of two tasks, inputs of each, what those say, and a model with both adapters in it."""
     folders = pytest.importorskip("tests.clients.folders", exc_type=ImportError)
     folders.model_folder("llama", place / "MODEL")
     for number, (adapter, task) in enumerate(zip(folders.adapter_folders("llama", place), "ab", strict=True), 1):
         adapter.rename(place / f"task_{task}")
         lines = (" ".join(["c", *["a"] * (i % 5), *["b"] * number, "d"]) for i in range(32))
         (place / f"{task}.txt").write_text("\n".join(lines), encoding="utf-8")
-    words = ("base=MODEL", "adapters=[task_a,task_b]", "inputs=[a.txt,b.txt]", "output=stats")
-    output = warm.piped("calibrate", *words, cwd=place)
-    assert output.returncode == 0, output.stderr
+    ours = ("base=MODEL", "adapters=[task_a,task_b]")
+    for words in (("calibrate", *ours, "inputs=[a.txt,b.txt]", "output=stats"), ("fuse", *ours, "output=TUNED")):
+        output = warm.piped(*words, cwd=place)
+        assert output.returncode == 0, output.stderr
     return place
 
 
@@ -128,6 +129,8 @@ def test_a_command(warm, folder, document, command):
     words = [f"{word}_{next(NEW)}" if word in MADE else word for word in words]
     if words[0] == "merge" and all("=" in word or word == "-m" for word in words[1:]) and "adapters=" not in command:
         words.append(PAIR)
+    if "sweep=rank_curve" in words:
+        words.append("rank=2,4")
     if "optuna" in command:
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     if "joblib" in command:

@@ -66,7 +66,7 @@ GOOD = [
     ["merge", LONG_PAIR, "rank=max"],
     ["merge", "adapters=[a.safetensors,b.safetensors,c.safetensors]", "weights=sum", "rank=2"],
     ["merge", PAIR, "rank=2", "solver.start=closed_form", *SHORT],  # does not converge
-    ["merge", PAIR, "rank=2,3", "-m", "objective=chordal,geodesic", "page=false"],
+    ["merge", PAIR, "rank=2", "-m", "objective=chordal,geodesic", "page=false"],
     ["merge", LONG_PAIR, "path=3", "rank=3"],
     ["compare", LONG_PAIR],
     ["compare", "adapters=[a.safetensors,b.safetensors,c.safetensors]"],

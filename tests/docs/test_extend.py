@@ -108,6 +108,7 @@ assert load("merged.safetensors").format == "plain" and "my_package.plain" in sy
 """
 
 
+@pytest.mark.slow
 def test_an_installed_package_from_python(site, tmp_path):
     for script in (INSTALLED, READING):
         process = python("-c", script, cwd=tmp_path, site=site)

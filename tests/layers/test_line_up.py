@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 import lorafold
@@ -45,6 +46,7 @@ def test_a_common_layout_stays_exact():
     assert [bucket.slots for bucket in buckets(layers, 4)] == [(3, 5)]
 
 
+@pytest.mark.slow
 def test_padding_changes_nothing():
     """A merge of layers of mixed ranks is that of each layer alone."""
     source, draw = Source(1), torch.Generator().manual_seed(1)
