@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from functools import cache
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from shutil import copytree
@@ -64,7 +65,7 @@ COMMANDS = {
 }
 PYTHON = {f"{block.document} {n}": (block.document, block.text) for n, block in enumerate(BLOCKS) if block.python}
 # What a command makes gets another name: the one that other commands read is there already, in whatever order they run.
-MADE, NEW = ("hydra.sweep.dir=DIR", "output=stats", "output=TUNED"), count()
+MADE, NEW = ("hydra.sweep.dir=DIR", "output=stats", "output=TUNED", "output=adapter.gguf"), count()
 IN_CI = (  # on a fresh machine, by .ci/run
     "pip install -e .",
     "pip install -e '.[test]'",
@@ -99,7 +100,7 @@ def filled(place: Path, warm) -> Path:
 
 
 def add_model(place: Path, warm) -> Path:
-    """A tiny model, adapters of two tasks, inputs of each, what those say, and a model with both adapters in it."""
+    """A tiny model, adapters of two tasks, inputs of each, what those say, a model with both, and the first as GGUF."""
     folders = pytest.importorskip("tests.clients.folders", exc_type=ImportError)
     folders.model_folder("llama", place / "MODEL")
     for number, (adapter, task) in enumerate(zip(folders.adapter_folders("llama", place), "ab", strict=True), 1):
@@ -107,7 +108,9 @@ def add_model(place: Path, warm) -> Path:
         lines = (" ".join(["c", *["a"] * (i % 5), *["b"] * number, "d"]) for i in range(32))
         (place / f"{task}.txt").write_text("\n".join(lines), encoding="utf-8")
     ours = ("base=MODEL", "adapters=[task_a,task_b]")
-    for words in (("calibrate", *ours, "inputs=[a.txt,b.txt]", "output=stats"), ("fuse", *ours, "output=TUNED")):
+    gguf = ("convert", "base=MODEL", "adapters=task_a", "target=gguf", "output=adapter.gguf")
+    calibrate, fuse = ("calibrate", *ours, "inputs=[a.txt,b.txt]", "output=stats"), ("fuse", *ours, "output=TUNED")
+    for words in (calibrate, fuse, *([gguf] if find_spec("gguf") else [])):
         output = warm.piped(*words, cwd=place)
         assert output.returncode == 0, output.stderr
     return place
@@ -115,6 +118,12 @@ def add_model(place: Path, warm) -> Path:
 
 def test_there_are_blocks_of_both_kinds():
     assert len(COMMANDS) > 12 and len(PYTHON) >= 2
+
+
+def renamed(word: str) -> str:
+    """A setting whose file or folder gets another name of the same kind."""
+    setting, _, name = word.partition("=")
+    return f"{setting}={Path(name).with_stem(f'{Path(name).stem}_{next(NEW)}')}"
 
 
 @pytest.mark.parametrize(("document", "command"), COMMANDS, ids=[" ".join(key) for key in COMMANDS])
@@ -126,7 +135,7 @@ def test_a_command(warm, folder, document, command):
         return
     assert command.startswith(PROGRAM), f"{command!r} is neither run here nor in .ci/run"
     words = shlex.split(command.removeprefix(PROGRAM).replace("n_trials=20", "n_trials=4"))
-    words = [f"{word}_{next(NEW)}" if word in MADE else word for word in words]
+    words = [renamed(word) if word in MADE else word for word in words]
     if words[0] == "merge" and all("=" in word or word == "-m" for word in words[1:]) and "adapters=" not in command:
         words.append(PAIR)
     if "sweep=rank_curve" in words:
