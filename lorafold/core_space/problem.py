@@ -14,7 +14,7 @@ from torch import Tensor
 # Relative to the largest of the terms of a sum.
 _CANCELLED = 1e-12
 # Of the largest norm: from here on down an update counts the less the fainter it is.
-_FAINT = 1e-2
+FAINT = 1e-2
 
 
 def participation(energies: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def participation(energies: Tensor) -> Tensor:
         energies: E_i = ‖ΔW_i‖² (..., N), 0 of those that do not take part.
     """
     largest = energies.amax(-1, keepdim=True)
-    return torch.where(largest > 0, energies / (_FAINT**2 * largest), 0.0).clamp_max(1)
+    return torch.where(largest > 0, energies / (FAINT**2 * largest), 0.0).clamp_max(1)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from lorafold.common.registry import Registry
 from lorafold.core_rules import CORE_RULES, CoreRule
 from lorafold.core_space.problem import Problem
 from lorafold.objectives import DISTANCES, RECONSTRUCTIONS, build, check_directions, emphasis
+from lorafold.pipelines.merge.balance import SATURATE, Balance
 from lorafold.pipelines.merge.block_weights import BlockWeights, read_block_weights
 from lorafold.pipelines.merge.calibration import check_calibration
 from lorafold.pipelines.merge.residual import check_residual
@@ -38,7 +39,7 @@ class Plan:
     weights: Weights
     blocks: BlockWeights
     selection: Selection
-    balance: float  # 0: as they are, 1: to one norm
+    balance: Balance  # 0: as they are, 1: to one norm
     truncate: list[int | None]  # rank of each adapter; None: as it is
     rank: int | None  # None: the joint rank of each module
     core_rank: int | None  # of the subspaces in which the core rule works; None: the joint rank of each module
@@ -161,11 +162,14 @@ def _truncate(ranks: Any, count: int) -> list[int | None]:
     return values
 
 
-def _balance(value: Any) -> float:
+def _balance(value: Any) -> Balance:
+    if value == SATURATE:
+        return SATURATE
     if isinstance(value, bool | int | float) and 0 <= value <= 1:
         return float(value)
     raise LorafoldError(
-        f"balance={value!r}, expected true, false or a number from 0 to 1", remedy="For example balance=true."
+        f"balance={value!r}, expected {SATURATE}, true, false or a number from 0 to 1",
+        remedy="For example balance=true.",
     )
 
 

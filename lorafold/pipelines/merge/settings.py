@@ -28,7 +28,7 @@ from lorafold.common.settings import (
 
 SUBSPACES = "How the merged subspaces are found"
 # What keeps most of each adapter where no weights are given: found on validation data, see docs/quality.md.
-CHOSEN: Mapping[str, Any] = {"balance": 0.7, "scale": "retained"}
+CHOSEN: Mapping[str, Any] = {"balance": "saturate", "scale": "retained"}
 
 
 @documented
@@ -47,7 +47,7 @@ class MergeSettings:
     weights: Any = setting(
         None,
         "one number each: 'weights=[0.7,0.3]'; sum: 1 each; mean: 1/N each; null: that, with the strengths chosen "
-        "(balance=0.7 scale=retained) unless balance, scale or core is given",
+        "(balance=saturate scale=retained) unless balance, scale or core is given",
         GOES_IN,
     )
     module_weights: Any = setting(
@@ -65,7 +65,10 @@ class MergeSettings:
     layers: Any = setting(None, LAYERS_HELP, GOES_IN)
     exclude: Any = setting(None, EXCLUDE_HELP, GOES_IN)
     balance: Any = setting(
-        "auto", "true: bring all adapters to the same norm first; 0.5: the ratio of two norms to its root", GOES_IN
+        "auto",
+        "true: bring all adapters to the same norm first; 0.5: the ratio of two norms to its root; saturate: only "
+        "where they change a layer's output by a tenth or more",
+        GOES_IN,
     )
     calibration: Any = setting(
         None,

@@ -72,7 +72,7 @@ def test_nothing_is_said_of_a_strength_that_was_given():
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (CHOSEN, "'weights=[0.5,0.75]' balance=0.7 scale=retained; or rank=16, which keeps more of each"),
+        (CHOSEN, "'weights=[0.5,0.75]' balance=saturate scale=retained; or rank=16, which keeps more of each"),
         ({"weights": "sum"}, "'weights=[1,1.5]'; or rank=16, which keeps more of each"),
         ({"weights": [0.7, 0.2], **CHOSEN}, "'weights=[0.7,0.3]'; or rank=16, which keeps more of each"),
         ({"block_weights": [None, "OUTALL"]}, "rank=16, which keeps more of each"),
@@ -102,11 +102,10 @@ def test_what_is_proposed_does_what_it_says(tmp_path):
     first = merged()
     shares = first["summary"]["retained"]
     weights = [0.75, 0.5] if shares[0] < shares[1] else [0.5, 0.75]
-    proposal = (
-        f"'weights=[{weights[0]:g},{weights[1]:g}]' balance=0.7 scale=retained; or rank=8, which keeps more of each"
-    )
+    listed = f"'weights=[{weights[0]:g},{weights[1]:g}]'"
+    proposal = f"{listed} balance=saturate scale=retained; or rank=8, which keeps more of each"
     assert too_weak(first).split(": ")[1] == proposal
-    chosen = {"balance": 0.7, "scale": "retained"}
+    chosen = {"balance": "saturate", "scale": "retained"}
     heavier, same, larger = merged(weights=weights, **chosen), merged(weights=[1, 1], **chosen), merged(rank=8)
     weak = shares.index(min(shares))
     assert heavier["summary"]["retained"][weak] > shares[weak]

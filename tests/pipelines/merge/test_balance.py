@@ -12,7 +12,7 @@ import torch
 import lorafold
 from lorafold.core_space import energies
 from lorafold.layers.line_up import line_up
-from lorafold.pipelines.merge.balance import balancing_factors, module_energies, truncated
+from lorafold.pipelines.merge.balance import SATURATE, balancing_factors, module_energies, truncated
 from tests.builders import Source, changed, random_adapter
 from tests.builders import one_thread as one_thread
 from tests.demo_pair import change
@@ -183,6 +183,52 @@ class TestBalance:
         one = lorafold.merge(trio(), weights=[1, 2, 3], balance=True, rank=6, subspace_weight=0)
         other = lorafold.merge(trio()[::-1], weights=[3, 2, 1], balance=True, rank=6, subspace_weight=0)
         assert change(other, one) < 1e-9
+
+
+class TestSaturation:
+    """Only what is large is brought together."""
+
+    def test_of_dense_updates(self):
+        adapters = [adapter(2, seed, scale) for seed, scale in ((1, 2e-3), (2, 1e-2), (3, 0.1))]
+        wanted, sizes = [], []
+        for one in adapters:
+            dense = updates(one).values()
+            energies = [float(delta.square().sum()) for delta in dense]
+            outputs = [float(delta.square().sum(1).mean()) for delta in dense]  # mean square of an entry of ΔW x
+            size = sum(map(math.prod, zip(energies, outputs, strict=True))) / sum(energies)
+            wanted.append((1 + size / 0.08**2) ** -0.5)
+            sizes.append(math.sqrt(sum(energies)))
+        assert min(wanted) < 0.3 < 0.9 < max(wanted)
+        mean = sum(sizes) / sum(g * n for g, n in zip(wanted, sizes, strict=True))
+        found = balancing_factors(adapters, [1, 1, 1], SATURATE)
+        assert found == pytest.approx([mean * g for g in wanted], rel=1e-9)
+
+    @pytest.mark.parametrize(("factor", "power"), [(1e-6, 0.0), (1e4, 1.0)])
+    def test_it_is_no_balance_of_small_adapters_and_a_full_one_of_large_ones(self, factor, power):
+        trio = [adapter(4, 1, factor), adapter(3, 2, 4 * factor), adapter(5, 3, 0.7 * factor)]
+        expected = balancing_factors(trio, [1, 1, 1], power)
+        assert balancing_factors(trio, [1, 1, 1], SATURATE) == pytest.approx(expected, rel=0.1)
+
+    def test_the_larger_stays_the_larger_however_large(self):
+        for size in (1e-2, 1.0, 1e150):
+            pair = [adapter(4, 1, size), adapter(4, 1, 3 * size)]
+            first, second = balancing_factors(pair, [1, 1], SATURATE)
+            assert 1 - 1e-9 <= 3 * second / first <= 3 + 1e-9
+
+    def test_layers_that_are_not_changed_do_not_count(self):
+        one, other = (random_adapter("kohya", SHAPES, 3, seed=seed, scale=0.1) for seed in (1, 2))
+        without = replace(one, modules={"a": one.modules["a"]})
+        zero = {**one.modules, "b": replace(one.modules["b"], scale=0.0)}
+        faint = {**one.modules, "b": replace(one.modules["b"], scale=1e-5)}
+        found, *same = (
+            balancing_factors([own, other], [1, 1], SATURATE)
+            for own in (without, replace(one, modules=zero), replace(one, modules=faint))
+        )
+        assert same == [pytest.approx(found, rel=1e-5)] * 2
+
+    def test_a_mistake_in_the_word_is_named(self):
+        with pytest.raises(lorafold.LorafoldError, match="balance='saturated', expected saturate, true, false"):
+            lorafold.merge(trio(), balance="saturated")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
