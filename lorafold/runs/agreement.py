@@ -108,7 +108,7 @@ def _bench(model: Path, device: str, adapters: tuple[Any, ...], inputs: tuple[An
         )
     corpora: list[Corpus] = [read_inputs(path) for path, _ in inputs]
     batches = tuple(tuple(corpus.batches(loaded.tokenizer, _BATCH, where)) for corpus in corpora)
-    read, theirs = tuple(load(path) for path, _ in adapters), []
+    read, theirs = tuple(load(path, base=model) for path, _ in adapters), []
     for adapter, own in zip(read, batches, strict=True):
         with attached(loaded.model, adapter):
             theirs.append(answers(loaded.model, own))

@@ -20,7 +20,16 @@ from lorafold.runs.run import Run
 from tests.builders import changed
 from tests.builders import one_thread as one_thread
 from tests.command_lines import lorafold as lorafold_command
-from tests.pipelines.distill.distill_cases import BERT_SHAPES, MODELS, SIZES, adapters, as_float32, inputs, on_disk
+from tests.pipelines.distill.distill_cases import (
+    BERT_SHAPES,
+    MODELS,
+    SIZES,
+    adapters,
+    as_float32,
+    as_pissa,
+    inputs,
+    on_disk,
+)
 
 transformers = pytest.importorskip("transformers")
 
@@ -93,6 +102,17 @@ def test_an_adapter_agrees_with_itself(place, name):
     found = judged(place, name)(str(place / "a"))
     assert found[f"{name}_1"] == pytest.approx(1.0 if name == "agreement" else 0.0, abs=1e-6)
     assert found[f"{name}_2"] != found[f"{name}_1"]
+
+
+def test_adapters_that_changed_their_base_are_what_they_are_to_the_model_as_it_was(place, tmp_path):
+    (tmp_path / "MODEL").symlink_to(place / "MODEL")
+    for name in "ab":
+        (tmp_path / f"{name}_in.safetensors").symlink_to(place / f"{name}_in.safetensors")
+        plain = lorafold.load(as_pissa(place / name, tmp_path / name), base=place / "MODEL")
+        lorafold.save(plain, tmp_path / f"plain_{name}")
+    found = judged(tmp_path, "kl")(str(tmp_path / "plain_a"))
+    assert found["kl_1"] < 1e-9 < found["kl_2"]
+    assert found["kl_2"] != pytest.approx(judged(place, "kl")(str(tmp_path / "plain_a"))["kl_2"], rel=1e-3)
 
 
 def test_a_merge_is_judged_and_a_search_is_told(place):

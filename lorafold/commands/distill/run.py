@@ -75,11 +75,14 @@ def _checked(config: DistillConfig, settings: DistillSettings, count: int) -> _C
 def _work(config: DistillConfig, run: Run, paths: Sequence[Path], settings: DistillSettings) -> DistillResult:
     check_output(run.base, config.output, config.overwrite, config.inputs)
     corpora = [read_inputs(path) for path in config.inputs]
-    loaded = load_model(config.base or "", device_of(config.device))
+    base = config.base or ""
+    loaded = load_model(base, device_of(config.device))
     inputs = [_inputs(corpus, loaded, settings) for corpus in corpora]
     saved = Saved(run.folder / STATE, settings.save_every, config.resume)
     with progress_bar(run.alone) as progress:
-        return distill_adapters(paths, settings, model=loaded.model, inputs=inputs, saved=saved, progress=progress)
+        return distill_adapters(
+            paths, settings, model=loaded.model, inputs=inputs, base=base, saved=saved, progress=progress
+        )
 
 
 def _inputs(corpus: Corpus, loaded: LoadedModel, settings: DistillSettings) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from lorafold.adapters import Adapter, load
 from lorafold.calibration.content_hash import content_hash
 from lorafold.calibration.statistics import Statistics
 from lorafold.common.errors import LorafoldError
+from lorafold.common.homes import with_home
 from lorafold.common.text import shortened
 from lorafold.models.attach import attached
 from lorafold.models.layers import Part
@@ -47,17 +48,20 @@ def collect(
         directions: eigenpairs that are kept of each layer's second moment, >= 0.
         skip_first: whether the first token of each input is left out; None: in decoder-only language models.
         share: whether layers that read one tensor share their statistics.
-        base: the name of the model to note down; None: its own.
+        base: the model's weights, a file or folder, which DoRA, PiSSA and OLoRA adapters need; else the name of the
+            model to note down; None: its own.
 
     Raises:
         LorafoldError: an adapter of another model, no batches, or activations that are not finite.
     """
-    read = adapter if isinstance(adapter, Adapter) else load(adapter)
+    weights = with_home(base) if base and with_home(base).exists() else None
+    read = adapter if isinstance(adapter, Adapter) else load(adapter, base=weights)
     seen = Seen(batches)
     with attached(model, read) as layers, at_rest(model):
         needed = [part.layer for parts in layers.values() for part in parts]
         passes = model_passes(model, seen, needed, skip_first)
-        return gathered(layers, read, passes, directions, seen, base or name_of(model), share)
+        named = weights.name if weights else base or name_of(model)
+        return gathered(layers, read, passes, directions, seen, named, share)
 
 
 def gathered(

@@ -95,6 +95,7 @@ def distill(
     *,
     model: Any,
     inputs: Sequence[Iterable[Mapping[str, Tensor]] | Iterable[str] | Probe],
+    base: str | Path | None = None,
     saved: Saved | None = None,
     progress: Progress | bool | None = None,
     **changes: Unpack[DistillOptions],
@@ -111,6 +112,7 @@ def distill(
             to be computed. It stays as it is.
         inputs: of each adapter its own: batches of tensors by name (`input_ids`, `attention_mask`); prompts for a
             pipeline, whose U-Net or transformer is compared; or a `Probe`.
+        base: the model's weights, a file or folder, which DoRA, PiSSA and OLoRA adapters need.
         saved: where the state is written now and then; None: nowhere.
         progress: True: a bar, in a terminal or a notebook; a function: called as progress(stage, steps made, in all).
         changes: single settings by name, e.g. rank=16, steps=200. `help(lorafold.DistillSettings)` lists them.
@@ -122,20 +124,21 @@ def distill(
     plan = make_distill_plan(apply_changes(DistillSettings, settings, changes), len(adapters))
     check_count(adapters, inputs)
     with listening(progress) as tell:
-        return _distill(model, adapters, inputs, plan, saved, tell)
+        return _distill(model, adapters, inputs, base, plan, saved, tell)
 
 
 def _distill(
     model: Any,
     adapters: Sequence[str | Path | Adapter],
     inputs: Sequence[Any],
+    base: str | Path | None,
     plan: DistillPlan,
     saved: Saved | None,
     tell: Progress,
 ) -> DistillResult:
     clock, chosen = Stopwatch(), plan.settings
     with clock("read"):
-        read = load_all(adapters, rank=chosen.input_rank, allow_different_bases=chosen.allow_different_bases)
+        read = load_all(adapters, base, chosen.input_rank, chosen.allow_different_bases)
     with clock("start"):
         start = merge(read, merge_settings(chosen)).adapter
         parts = layers_of(model, start)

@@ -13,7 +13,7 @@ from lorafold.commands.distill.table import one_line, show
 from lorafold.common.errors import LorafoldError
 from lorafold.runs.run import Run
 from tests.builders import one_thread as one_thread
-from tests.pipelines.distill.distill_cases import on_disk
+from tests.pipelines.distill.distill_cases import as_pissa, on_disk
 
 INPUTS = ["a_in.safetensors", "b_in.safetensors"]
 JOB = {"adapters": ["a", "b"], "base": "MODEL", "inputs": INPUTS, "rank": 3, "steps": 6}
@@ -58,6 +58,17 @@ def test_it_is_the_librarys_own(place):
     written = lorafold.load(run.folder / "distilled")
     for name, module in result.adapter.modules.items():
         assert module.up.equal(written.modules[name].up) and module.down.equal(written.modules[name].down)
+
+
+def test_adapters_that_changed_their_base_become_plain_by_the_model_at_hand(place):
+    files = {name: as_pissa(place / name, place / f"pissa_{name}") for name in "ab"}
+    for name, file in files.items():
+        lorafold.save(lorafold.load(file, base=place / "MODEL"), place / f"plain_{name}")
+    ours, theirs = (
+        distill(run_in(place, form), DistillConfig(**{**JOB, "adapters": [f"{form}_a", f"{form}_b"]}, threads=1))
+        for form in ("pissa", "plain")
+    )
+    assert ours["losses"] == theirs["losses"]
 
 
 def lorafold_inputs(path, loaded):

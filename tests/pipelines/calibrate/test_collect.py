@@ -19,6 +19,7 @@ from lorafold.common.errors import LorafoldError
 from tests.builders import Source
 from tests.builders import one_thread as one_thread
 from tests.clients.peft_models import base_model, deltas, layers, peft_model, saved
+from tests.pipelines.distill.distill_cases import as_pissa
 
 # What PEFT calls in transformers.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
@@ -89,6 +90,16 @@ def test_they_are_the_moments_of_what_pefts_layers_read(kind: str, which: int, t
     for path, statistics in found.layers.items():
         check(statistics, expected[path], updates[path])
     assert found.inputs == 12 and found.adapter_hash == content_hash(adapter)
+
+
+def test_the_base_makes_plain_lora_of_an_adapter_that_changed_it(tmp_path: Path) -> None:
+    path = as_pissa(saved(peft_model("llama"), tmp_path)[0], tmp_path / "adapter")
+    model: Any = base_model("llama")
+    model.save_pretrained(tmp_path / "BASE")
+    found = lorafold.collect(model, path, batches(), base=str(tmp_path / "BASE"))
+    assert found.adapter_hash == content_hash(lorafold.load(path, base=tmp_path / "BASE")) and found.base == "BASE"
+    with pytest.raises(LorafoldError, match="base=PATH of that model"):
+        lorafold.collect(model, path, batches(), base="org/model")
 
 
 def test_the_head_of_a_language_model_is_not_run_for_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,14 @@ def on_disk(place: Path, kind: str = "bert", count: int = 20) -> None:
         save(changed(adapter, as_float32), place / name)
         own = inputs(seed, count)
         save_file({key: torch.cat([batch[key] for batch in own]) for key in own[0]}, place / f"{name}_in.safetensors")
+
+
+def as_pissa(source: Path, target: Path) -> Path:
+    """The same factors, of an adapter that was initialised by PiSSA."""
+    shutil.copytree(source, target)
+    config = json.loads((target / "adapter_config.json").read_text())
+    (target / "adapter_config.json").write_text(json.dumps({**config, "init_lora_weights": "pissa"}))
+    return target
 
 
 def as_float32(module: Module) -> Module:
