@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -13,6 +14,8 @@ from lorafold.common.errors import LorafoldError
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
+
+_AT_ONCE = 2  # of large pieces
 
 
 def map_parallel(work: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch.device) -> Iterator[Result]:
@@ -35,6 +38,31 @@ def map_parallel(work: Callable[[Piece], Result], pieces: Sequence[Piece], devic
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)  # of the threads to come; a worker has changed that too
+
+
+def map_ahead(work: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch.device) -> Iterator[Result]:
+    """`work` of every piece, in their order, for pieces so large that few of them fit in memory.
+
+    On a CPU two are in the making, on half of the threads each, while one is with the caller: reading, computing and
+    writing overlap. A GPU takes one after another.
+    """
+    threads = torch.get_num_threads()
+    workers = min(_AT_ONCE, threads, len(pieces)) if device.type == "cpu" else 1
+    if workers <= 1:
+        yield from map(work, pieces)
+        return
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for piece in pieces:
+                waiting.append(pool.submit(work, piece))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)  # a worker has changed those of threads to come
 
 
 @contextmanager

@@ -1,11 +1,12 @@
-"""A copy of a whole model in which some tensors are others: read, changed and written one at a time."""
+"""A copy of a whole model in which some tensors are others: written one at a time."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,50 +18,51 @@ from lorafold.adapters.metadata.header import HASHES
 from lorafold.common.errors import LorafoldError
 
 _CHUNK = 1 << 24
-Change = Callable[[], Tensor]
 
 
-def write_changed(checkpoint: Checkpoint, changes: Mapping[str, Change], target: Path) -> None:
+def write_changed(
+    checkpoint: Checkpoint,
+    names: Set[str],
+    change: Callable[[Sequence[str]], Generator[Tensor]],
+    target: Path,
+) -> None:
     """Copy the model to `target`, a file or a folder that is not there yet.
 
     All other tensors, and the other files that belong to the model, keep their bytes; of headers only hashes of the
     tensors go, which would be wrong.
 
     Args:
-        changes: by name of the tensor, what gives the new one: of the same dtype and shape.
+        names: of the tensors that change.
+        change: from all of them, in the order in which they are written, to the new ones, of the same dtype and shape.
 
     Raises:
         OSError: the disk refuses.
     """
-    by_file: dict[Path, dict[str, Change]] = defaultdict(dict)
-    stored = checkpoint.tensors
-    for name, change in changes.items():
-        by_file[stored[name].file][stored[name].key] = change
-    entries: dict[Path, list[Stored]] = defaultdict(list)
-    for entry in stored.values():
-        entries[entry.file].append(entry)
-    source = checkpoint.path
-    if source.is_file():
-        _write(source, target, entries[source], by_file[source])
-        return
-    for file in (*checkpoint.files.companions, *checkpoint.files.tensors):
-        place = target / file.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if file in by_file:
-            _write(file, place, entries[file], by_file[file])
-        else:
-            shutil.copyfile(file, place)
+    entries: dict[Path, dict[str, Stored]] = defaultdict(dict)
+    for name, entry in sorted(checkpoint.tensors.items(), key=lambda item: (item[1].start, item[1].nbytes)):
+        entries[entry.file][name] = entry
+    source, files = checkpoint.path, checkpoint.files
+    ordered = [name for file in files.tensors for name in entries[file] if name in names]
+    with closing(change(ordered)) as changed:
+        for file in (*files.companions, *files.tensors):
+            place = target / file.relative_to(source) if source.is_dir() else target
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if names.isdisjoint(entries[file]):
+                shutil.copyfile(file, place)
+            else:
+                _write(file, place, entries[file], names, changed)
 
 
-def _write(source: Path, target: Path, entries: list[Stored], changes: Mapping[str, Change]) -> None:
-    ordered = sorted(entries, key=lambda entry: (entry.start, entry.nbytes))
+def _write(
+    source: Path, target: Path, entries: Mapping[str, Stored], names: Set[str], changed: Iterator[Tensor]
+) -> None:
     with source.open("rb") as old, target.open("wb") as new:
         size = int.from_bytes(old.read(8), "little")
         header = _without_hashes(old.read(size))
         new.write(len(header).to_bytes(8, "little") + header)
-        for entry in ordered:
-            if change := changes.get(entry.key):
-                new.write(_bytes(change(), entry))
+        for name, entry in entries.items():
+            if name in names:
+                new.write(_bytes(next(changed), entry))
             else:
                 _copy(old, new, entry)
 

@@ -30,6 +30,9 @@ class Change:
     value: Tensor
 
 
+Finding = Extracted | Change | str | None  # the text is a reason
+
+
 @dataclass(frozen=True)
 class Findings:
     """So far.
@@ -44,25 +47,28 @@ class Findings:
     whole: list[Change] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def take(self, pair: Pair, models: Models, plan: ExtractPlan) -> None:
-        """Read one layer of both models and sort it in.
+    def take(self, pair: Pair, finding: Finding) -> None:
+        """Sort in what a layer has come to."""
+        if isinstance(finding, Extracted):
+            self.layers.append(finding)
+        elif isinstance(finding, Change):
+            self.whole.append(finding)
+        elif finding:
+            self.left_out[finding].append(pair.label)
 
-        Raises:
-            LorafoldError: NaN or Inf, or another shape.
-        """
-        if reason := _reason(pair, models, plan.settings):
-            if models.changed(pair):
-                self.left_out[reason].append(pair.label)
-            return
-        models.check_shapes(pair)
-        if difference := models.difference(pair):
-            outcome = (_vector if pair.is_vector else _layer)(pair, difference, models, plan)
-            if outcome is None:
-                self.left_out[ROUNDING].append(pair.label)
-            elif isinstance(outcome, Change):
-                self.whole.append(outcome)
-            else:
-                self.layers.append(outcome)
+
+def finding_of(pair: Pair, models: Models, plan: ExtractPlan) -> Finding:
+    """One layer, read from both models: factors, a whole tensor, why it is left out, or None where nothing changed.
+
+    Raises:
+        LorafoldError: NaN or Inf, or another shape.
+    """
+    if reason := _reason(pair, models, plan.settings):
+        return reason if models.changed(pair) else None
+    models.check_shapes(pair)
+    if difference := models.difference(pair):
+        return (_vector if pair.is_vector else _layer)(pair, difference, models, plan) or ROUNDING
+    return None
 
 
 def _reason(pair: Pair, models: Models, settings: ExtractSettings) -> str | None:

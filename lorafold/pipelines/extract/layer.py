@@ -14,7 +14,7 @@ from torch import Tensor
 from lorafold.adapters.checkpoints.layout import Layout, Weight
 from lorafold.adapters.files.finite import check_tensors
 from lorafold.adapters.module import Module
-from lorafold.common.blocks import row_blocks
+from lorafold.common.blocks import row_blocks, square_norm
 from lorafold.common.errors import LorafoldError
 from lorafold.common.text import brief
 from lorafold.pipelines.extract.leading import Leading
@@ -38,8 +38,11 @@ class Models:
         """Whether a layer differs by more than rounding."""
         if pair.base.shape != pair.tuned.shape:
             return True
-        difference = self.difference(pair)
-        return difference is not None and difference.stands_out
+        first, other = self.base.read(pair.base), self.tuned.read(pair.tuned)
+        if _same(first, other):
+            return False
+        energy = self._energy(pair, first, other)
+        return energy > _WHITE * rounding(first, first.dtype, other.dtype).energy
 
     def difference(self, pair: Pair) -> Difference | None:
         """Tuned minus base; None where the two are the same.
@@ -48,17 +51,21 @@ class Models:
             LorafoldError: NaN or Inf, in either model.
         """
         first, other = self.base.read(pair.base), self.tuned.read(pair.tuned)
-        if first.dtype == other.dtype and torch.equal(first, other):
+        if _same(first, other):
             return None
-        wide = torch.promote_types(torch.promote_types(first.dtype, other.dtype), torch.float32)
-        matrix = torch.empty(first.shape, dtype=wide, device=self.device)
+        matrix = torch.empty(first.shape, dtype=_wide(first, other), device=self.device)
+        energy = self._energy(pair, first, other, matrix)
+        return Difference(matrix, energy, rounding(first, first.dtype, other.dtype)) if energy else None
+
+    def _energy(self, pair: Pair, first: Tensor, other: Tensor, matrix: Tensor | None = None) -> float:
+        """‖other - first‖²; the difference itself is left in `matrix`, where that is given."""
+        wide, energy = _wide(first, other), 0.0
         for rows in row_blocks(*first.shape):
-            matrix[rows] = other[rows]
-            matrix[rows] -= first[rows].to(matrix)
-        energy = square_norm(matrix)
+            block = other[rows].to(self.device, wide, copy=True) if matrix is None else matrix[rows].copy_(other[rows])
+            energy += square_norm(block.sub_(first[rows].to(block)))
         if not isfinite(energy):
             self._find_fault(pair, first, other)
-        return Difference(matrix, energy, rounding(first, first.dtype, other.dtype)) if energy else None
+        return energy
 
     def _find_fault(self, pair: Pair, first: Tensor, other: Tensor) -> None:
         for layout, weight, tensor in ((self.base, pair.base, first), (self.tuned, pair.tuned, other)):
@@ -156,18 +163,19 @@ def factored(difference: Difference, triples: Leading, rank: int, pair: Pair, dt
     return Extracted(pair, module, triples.sigma.cpu(), difference.energy, share, error, triples.excess)
 
 
-def square_norm(matrix: Tensor) -> float:
-    """‖matrix‖², summed in float64."""
-    blocks = (matrix[rows] for rows in row_blocks(*matrix.shape))
-    return sum(float(torch.linalg.vector_norm(block, dtype=torch.float64)) ** 2 for block in blocks)
+def _same(first: Tensor, other: Tensor) -> bool:
+    return first.dtype == other.dtype and torch.equal(first, other)
+
+
+def _wide(first: Tensor, other: Tensor) -> torch.dtype:
+    return torch.promote_types(torch.promote_types(first.dtype, other.dtype), torch.float32)
 
 
 def _error(matrix: Tensor, up: Tensor, down: Tensor) -> float:
     """‖matrix - up down‖²."""
     wide, total = down.to(matrix), 0.0
     for rows in row_blocks(*matrix.shape):
-        rest = torch.addmm(matrix[rows], up[rows].to(matrix), wide, alpha=-1)
-        total += float(torch.linalg.vector_norm(rest, dtype=torch.float64)) ** 2
+        total += square_norm(torch.addmm(matrix[rows], up[rows].to(matrix), wide, alpha=-1))
     return total
 
 

@@ -25,6 +25,8 @@ from math import inf, sqrt
 import torch
 from torch import Tensor
 
+from lorafold.common.blocks import square_norm
+
 _OVERSAMPLING = 8
 # How far the error may be above that of the optimum.
 _EXCESS = 0.01
@@ -73,7 +75,7 @@ def leading(matrix: Tensor, rank: int, generator: torch.Generator, exact: bool =
 
 def _krylov(D: Tensor, k: int, generator: torch.Generator) -> Leading:
     """Of a matrix that is not higher than wide."""
-    total = float(torch.linalg.vector_norm(D, dtype=torch.float64)) ** 2
+    total = square_norm(D)
     start = torch.randn(D.shape[1], k + _OVERSAMPLING, generator=generator).to(D)
     block = torch.linalg.qr(D @ start).Q
     Q, Z = block, D.new_empty(D.shape[1], 0)

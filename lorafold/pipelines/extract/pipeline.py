@@ -1,6 +1,6 @@
 """The extraction: two models -> layer by layer their difference -> its leading singular vectors -> an adapter.
 
-One layer is in memory at a time; what stays are the factors.
+Two layers are in memory at a time, so that one is read while the other is decomposed; what stays are the factors.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -17,6 +18,7 @@ from lorafold.adapters.checkpoints.layout import is_head, layout_of
 from lorafold.adapters.files.model_files import ModelFiles
 from lorafold.adapters.selection import REASON
 from lorafold.common.errors import LorafoldError
+from lorafold.common.parallel import map_ahead
 from lorafold.common.progress import Progress, Stage, listening
 from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
@@ -24,7 +26,7 @@ from lorafold.common.text import number, span
 from lorafold.pipelines._tables import data_frame
 from lorafold.pipelines.extract.assemble import adapter_of, format_for, style_for
 from lorafold.pipelines.extract.budget import within_budget
-from lorafold.pipelines.extract.findings import EMBEDDINGS, ROUNDING, UNNAMED, Findings
+from lorafold.pipelines.extract.findings import EMBEDDINGS, ROUNDING, UNNAMED, Findings, finding_of
 from lorafold.pipelines.extract.layer import Extracted, Models
 from lorafold.pipelines.extract.metrics import extract_metrics
 from lorafold.pipelines.extract.pairs import Pairs, pair_up
@@ -110,10 +112,11 @@ def extract(
         models.tuned.checkpoint.check_plain(rows.tensor for pair in pairs.layers for rows in pair.tuned.rows)
     with clock("extract"), listening(progress) as tell:
         found = Findings()
-        for count, pair in enumerate(pairs.layers):
+        tell(Stage.EXTRACT, 0, len(pairs.layers))
+        work = map_ahead(partial(finding_of, models=models, plan=plan), pairs.layers, plan.device)
+        for count, (pair, finding) in enumerate(zip(pairs.layers, work, strict=True), 1):
+            found.take(pair, finding)
             tell(Stage.EXTRACT, count, len(pairs.layers))
-            found.take(pair, models, plan)
-        tell(Stage.EXTRACT, len(pairs.layers), len(pairs.layers))
     _check_any(found, models)
     layers = within_budget(found.layers, plan.settings.budget)
     adapter = adapter_of(layers, found.whole, pairs, models, form)

@@ -1,15 +1,14 @@
 """Fusing: adapters -> the tensors of a model that they change -> a copy of the model, tensor by tensor.
 
-One tensor is in memory at a time.
+Few tensors are in memory at a time: one is written while the next two are computed.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -25,6 +24,7 @@ from lorafold.adapters.save import check_not_input
 from lorafold.adapters.selection import recorded
 from lorafold.common.errors import LorafoldError
 from lorafold.common.homes import with_home
+from lorafold.common.parallel import map_ahead
 from lorafold.common.progress import Progress, Stage, listening
 from lorafold.common.settings import apply_changes
 from lorafold.common.stopwatch import Stopwatch
@@ -84,23 +84,25 @@ class FuseResult:
         check_target(target, self.layout, self.adapters)
         clock, tensors, files = Stopwatch(), list[Fused](), self.layout.checkpoint.files
 
-        def change(name: str, tell: Progress) -> Tensor:
-            tell(Stage.FUSE, len(tensors), len(self.places))
-            tensor, entry = fused(name, self.places[name], self.layout, self.plan)
-            tensors.append(entry)
-            return tensor
+        def change(names: Sequence[str]) -> Generator[Tensor]:
+            for tensor, entry in map_ahead(self._fused, names, self.plan.device):
+                tell(Stage.FUSE, len(tensors), len(names))
+                tensors.append(entry)
+                yield tensor
 
         try:
             with clock("fuse"), listening(progress) as tell, staged(target) as scratch:
                 with unchanged((), [*files.tensors, *files.companions]):
-                    changes = {name: partial(change, name, tell) for name in self.places}
-                    write_changed(self.layout.checkpoint, changes, scratch)
+                    write_changed(self.layout.checkpoint, self.places.keys(), change, scratch)
         except OSError as error:
             raise LorafoldError(
                 f"cannot be written ({error})", path=target, remedy="Check free space and permissions."
             ) from error
         seconds = {**self.seconds, **clock.seconds}
         return FusedModel(target, tuple(tensors), len(self.layout.checkpoint.tensors), seconds, self.left_out)
+
+    def _fused(self, name: str) -> tuple[Tensor, Fused]:
+        return fused(name, self.places[name], self.layout, self.plan)
 
     def save(self, path: str | Path) -> Path:
         """Write the model: see `write`."""

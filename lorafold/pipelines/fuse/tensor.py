@@ -15,7 +15,7 @@ from torch import Tensor
 from lorafold.adapters.checkpoints.checkpoint import Stored
 from lorafold.adapters.checkpoints.layout import Layout
 from lorafold.adapters.files.finite import check_tensors
-from lorafold.common.blocks import row_blocks
+from lorafold.common.blocks import row_blocks, square_norm
 from lorafold.common.seeds import generator_of
 from lorafold.pipelines.fuse.places import Placed
 from lorafold.pipelines.fuse.plan import FusePlan
@@ -50,20 +50,22 @@ def fused(name: str, placed: Sequence[Placed], layout: Layout, plan: FusePlan) -
     """
     stored = layout.checkpoint.tensors[name]
     tensor = stored.read()
-    _check(tensor, stored, "The model is damaged: name another one.")
     matrix, wide = tensor.view(len(tensor), -1), _wide(stored.dtype)
     addends = [_addend(part, layout, plan.device, wide) for part in placed]
     generator, squares = generator_of(plan.settings.seed, name), [0.0, 0.0, 0.0]
     for rows in row_blocks(*matrix.shape):
         old = matrix[rows].to(plan.device, wide)
-        exact = old.clone()
+        exact = torch.zeros_like(old)
         for addend in addends:
             addend.add_to(exact, rows.start)
+        update = square_norm(exact)
+        exact += old
         new = _rounded(exact, stored.dtype, plan.settings.rounding, generator)
+        for place, square in enumerate((square_norm(old), update, square_norm(exact.sub_(new)))):
+            squares[place] += square
         matrix[rows] = new.cpu()
-        for place, part in enumerate((old, exact - old, new.to(wide).sub_(exact))):
-            squares[place] += float(torch.linalg.vector_norm(part, dtype=torch.float64)) ** 2
-    _check(tensor, stored, "The sum is too large for its dtype: lower the weights.")
+    if not math.isfinite(sum(squares)):
+        _find_fault(tensor, stored)
     return tensor, Fused(name, stored.shape, len(placed), *map(math.sqrt, squares))
 
 
@@ -114,5 +116,7 @@ def _rounded(exact: Tensor, dtype: torch.dtype, rounding: str, generator: torch.
     return nearest(exact, dtype) if rounding == "nearest" else stochastic(exact, dtype, generator)
 
 
-def _check(tensor: Tensor, stored: Stored, remedy: str) -> None:
-    check_tensors({stored.key: tensor}, stored.file, remedy)
+def _find_fault(tensor: Tensor, stored: Stored) -> None:
+    """Raise LorafoldError where the base, or else the sum, holds NaN or Inf."""
+    check_tensors({stored.key: stored.read()}, stored.file, "The model is damaged: name another one.")
+    check_tensors({stored.key: tensor}, stored.file, "The sum is too large for its dtype: lower the weights.")
