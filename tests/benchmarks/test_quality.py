@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from quality import main
-from quality_merges import read_configs
-from quality_run import pack, search, unpack
-from quality_sets import adapter_sets
-from quality_tiny import EXAMPLES, RANKS, TASKS, write_tiny
+from quality.command import main
+from quality.merges import read_configs
+from quality.run import pack, search, unpack
+from quality.sets import adapter_sets
+from quality.tiny import EXAMPLES, RANKS, TASKS, write_tiny
 
 # PEFT 0.21 asks transformers 5 for a name of its past.
 _PAST = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 pytestmark = [pytest.mark.benchmark, _PAST]
 
-SHIPPED = Path(__file__).with_name("quality.yaml")
+SHIPPED = Path(__file__).with_name("quality") / "methods.yaml"
 CONFIGS = [
     {"name": "PEFT linear", "peft": {"combination_type": "linear"}},
     {"name": "PEFT cat", "peft": {"combination_type": "cat"}},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from quality_bootstrap import Bootstrap
+from quality.bootstrap import Bootstrap
 
 pytestmark = pytest.mark.benchmark
 

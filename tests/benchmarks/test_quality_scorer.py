@@ -1,6 +1,6 @@
 """The scorer against transformers and PEFT on a small model, and against a bench folder's own score.py.
 
-The latter where QUALITY_BENCH names such a folder: `QUALITY_BENCH=DIR pytest tests/benchmarks/test_quality_scorer.py`.
+The latter where QUALITY_BENCH names such a folder: `QUALITY_BENCH=DIR pytest tests/benchmarks/test_quality.scorer.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from quality_merges import Merger
-from quality_scorer import Bench, Scorer
-from quality_tiny import EXAMPLES, RANKS, labels, reference, write_tiny
+from quality.merges import Merger
+from quality.scorer import Bench, Scorer
+from quality.tiny import EXAMPLES, RANKS, labels, reference, write_tiny
 
 # PEFT 0.21 asks transformers 5 for a name of its past.
 _PAST = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -35,7 +35,7 @@ def base(bench):
 @pytest.mark.parametrize("adapter", [None, *RANKS])
 def test_the_same_examples_are_right_as_with_transformers_and_peft(bench, base, adapter, split):
     scorer = Scorer(Bench(bench), base)
-    update = Merger(Bench(bench), base).update(adapter) if adapter else {}
+    update = Merger(Bench(bench), scorer.model.bare).update(adapter) if adapter else {}
     found = {head: scorer.correct(head, split, scorer.weights(update)).tolist() for head in RANKS}
     expected = {head: reference(bench, base, adapter, head, split) == labels(bench, head, split) for head in RANKS}
     assert found == {head: correct.tolist() for head, correct in expected.items()}
@@ -49,7 +49,7 @@ def test_features_are_those_of_transformers_with_padding_and_mask(bench, base):
     sequences = [
         torch.randint(1, 60, (length,), generator=torch.Generator().manual_seed(length)) for length in (2, 5, 9)
     ]
-    encoder = Scorer(Bench(bench), base).encoder
+    encoder = Scorer(Bench(bench), base).model.encoder
     model = BertModel.from_pretrained(base, add_pooling_layer=False).eval()
     with torch.inference_mode():
         expected = torch.cat([model(input_ids=ids[None]).last_hidden_state.mean(1) for ids in sequences])
@@ -69,7 +69,8 @@ def test_limit_keeps_the_first_examples(bench, base):
 
 
 def test_scale_multiplies_the_update(bench, base):
-    scorer, update = Scorer(Bench(bench), base), Merger(Bench(bench), base).update("a")
+    scorer = Scorer(Bench(bench), base)
+    update = Merger(Bench(bench), scorer.model.bare).update("a")
     twice = scorer.weights({name: 2 * delta for name, delta in update.items()})
     for name, weight in scorer.weights(update, 2.0).items():
         torch.testing.assert_close(weight, twice[name])
@@ -80,7 +81,8 @@ def test_scale_multiplies_the_update(bench, base):
 def test_accuracies_are_those_of_the_folders_own_score_py():
     folder = Path(os.environ["QUALITY_BENCH"])
     theirs = runpy.run_path(str(folder / "score.py"))["Scorer"](folder, threads=1)
-    ours, merger = Scorer(Bench(folder), Path(theirs.base)), Merger(Bench(folder), Path(theirs.base))
+    ours = Scorer(Bench(folder), Path(theirs.base))
+    merger = Merger(Bench(folder), ours.model.bare)
     for name in list(json.loads((folder / "tasks.json").read_text(encoding="utf-8")))[:3]:
         model = theirs.model(folder / "adapters" / name, 0.5)
         found = {task: ours.correct(task, "val", ours.weights(merger.update(name), 0.5)).mean() for task in theirs.meta}

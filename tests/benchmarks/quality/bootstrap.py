@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from quality_scorer import Correct
+
+from quality.scorer import Correct
 
 Table = NDArray[np.float64]  # (1 + B, s)
 _COVERAGE = 0.95

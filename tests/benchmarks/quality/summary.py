@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from quality_bootstrap import Bootstrap, Scores
-from quality_merges import Config
-from quality_run import unpack
-from quality_scorer import Correct
-from quality_sets import AdapterSet
+from quality.bootstrap import Bootstrap, Scores
+from quality.merges import Config
+from quality.run import unpack
+from quality.scorer import Correct
+from quality.sets import AdapterSet
 
 Json = dict[str, Any]
 STAGES = ("untuned", "tuned")

@@ -11,16 +11,16 @@ t = tokens, n = sequences, l = their length, d = hidden size, h = heads.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention
+from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
-Weights = Mapping[str, Tensor]
+from quality.lora import Weights, linear
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,13 @@ class Encoder:
         tensors = load_file(folder / "model.safetensors")
         self.weights: Weights = {key.removeprefix("bert."): tensor for key, tensor in tensors.items()}
         self._layers, self._heads = config["num_hidden_layers"], config["num_attention_heads"]
-        self._eps = config["layer_norm_eps"]
+        self._eps, self.width = config["layer_norm_eps"], config["hidden_size"]
+
+    @property
+    def modules(self) -> list[str]:
+        """The names of its linear layers."""
+        layers = (name.removesuffix(".weight") for name in self.weights if name.startswith("encoder."))
+        return [name for name in layers if f"{name}.bias" in self.weights and not name.endswith("LayerNorm")]
 
     def batch(self, sequences: Sequence[Tensor]) -> Batch:
         """Token ids (l,) of every sequence, sorted by length."""
@@ -71,16 +77,16 @@ class Encoder:
         """(t, d)"""
         mixed = self._attention(weights, f"{name}.attention.self", x, blocks)
         x = self._output(weights, f"{name}.attention.output", mixed, x)
-        inner = gelu(_linear(weights, f"{name}.intermediate.dense", x))
+        inner = gelu(linear(weights, f"{name}.intermediate.dense", x))
         return self._output(weights, f"{name}.output", inner, x)
 
     def _output(self, weights: Weights, name: str, inner: Tensor, x: Tensor) -> Tensor:
         """(t, d)"""
-        return self._norm(weights, name, _linear(weights, f"{name}.dense", inner) + x)
+        return self._norm(weights, name, linear(weights, f"{name}.dense", inner) + x)
 
     def _attention(self, weights: Weights, name: str, x: Tensor, blocks: Sequence[tuple[int, int]]) -> Tensor:
         """(t, d)"""
-        projected = [_linear(weights, f"{name}.{part}", x) for part in ("query", "key", "value")]
+        projected = [linear(weights, f"{name}.{part}", x) for part in ("query", "key", "value")]
         rows = zip(blocks, *(torch.split(part, _rows(blocks)) for part in projected), strict=True)
         return torch.cat([self._attend(block, *part) for block, *part in rows])
 
@@ -92,11 +98,6 @@ class Encoder:
     def _norm(self, weights: Weights, name: str, x: Tensor) -> Tensor:
         scale, shift = (weights[f"{name}.LayerNorm.{part}"] for part in ("weight", "bias"))
         return layer_norm(x, scale.shape, scale, shift, self._eps)
-
-
-def _linear(weights: Weights, name: str, x: Tensor) -> Tensor:
-    weight = weights[f"{name}.weight"]
-    return linear(x.to(weight.dtype), weight, weights[f"{name}.bias"])
 
 
 def _rows(blocks: Sequence[tuple[int, int]]) -> list[int]:

@@ -6,7 +6,7 @@ m = out, n = in, N = adapters.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 import yaml
-from quality_scorer import Bench, Update
 
 import lorafold
+from quality.scorer import Bench, Update
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +80,9 @@ def _expand(entry: Mapping[str, Any], ranks: Sequence[int]) -> Iterator[Config]:
 class Merger:
     """Merges adapters of a bench folder, which stay in memory."""
 
-    def __init__(self, bench: Bench, base: Path) -> None:
-        self._bench, self._base = bench, base
+    def __init__(self, bench: Bench, bare: Callable[[], Any]) -> None:
+        """`bare`: the model for PEFT to load the adapters into; its weights do not matter."""
+        self._bench, self._bare = bench, bare
         self._adapters: dict[str, lorafold.Adapter] = {}
         self._model: Any = None
 
@@ -134,16 +135,14 @@ class Merger:
         return self._adapters[name]
 
     def _loaded(self, names: Sequence[str]) -> Any:
-        """A PeftModel with (at least) these adapters, on a model of random weights: merging needs no others."""
+        """A PeftModel with (at least) these adapters."""
         from peft import PeftModel
-        from transformers import BertConfig, BertModel
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # PEFT 0.21 asks transformers 5 for names of its past
             for name in names:
                 if self._model is None:
-                    bare = BertModel(BertConfig.from_pretrained(self._base), add_pooling_layer=False)
-                    self._model = PeftModel.from_pretrained(bare, self._bench.adapter(name), adapter_name=name)
+                    self._model = PeftModel.from_pretrained(self._bare(), self._bench.adapter(name), adapter_name=name)
                 elif name not in self._model.peft_config:
                     self._model.load_adapter(self._bench.adapter(name), adapter_name=name)
         return self._model

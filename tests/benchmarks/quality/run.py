@@ -15,9 +15,10 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from quality_merges import Config, Merger, Refused
-from quality_scorer import Bench, Correct, Scorer
-from quality_sets import AdapterSet
+
+from quality.merges import Config, Merger, Refused
+from quality.scorer import Bench, Correct, Scored, Scorer
+from quality.sets import AdapterSet
 
 Json = dict[str, Any]
 Accuracies = Mapping[tuple[str, str], float]  # of single adapters, by name and split
@@ -67,14 +68,16 @@ class Lab:
 
     def __init__(self, bench: Bench, base: Path, protocol: Protocol) -> None:
         self._scorer = Scorer(bench, base, protocol.limit, protocol.precision)
-        self._merger = Merger(bench, base)
+        self._merger = Merger(bench, self._scorer.model.bare)
         self._protocol = protocol
 
     def single(self, name: str, split: str) -> Json:
         """An adapter by itself, and its head on the base model alone."""
-        own = self._scorer.correct(name, split, self._scorer.weights(self._merger.update(name)))
-        bare = self._scorer.correct(name, split, self._scorer.weights({}))
-        found = {"adapter": name, "split": split, "examples": len(own), "with": pack(own), "without": pack(bare)}
+        own = self._scorer.scored(name, split, self._scorer.weights(self._merger.update(name)))
+        bare = self._scorer.scored(name, split, self._scorer.weights({}))
+        bits = {"with": pack(own.correct), "without": pack(bare.correct)}
+        losses = {"with": own.loss, "without": bare.loss}
+        found = {"adapter": name, "split": split, "examples": len(own.correct), **bits, "losses": losses}
         return {"key": single_key(name, split, self._protocol), **found, "evaluations": 2}
 
     def merge(self, config: Config, names: AdapterSet, alone: Accuracies) -> Json:
@@ -85,22 +88,24 @@ class Lab:
             merged = self._merger.merge(config, names, self._protocol.seed)
         except Refused as refusal:
             return {**described, "refused": str(refusal), "evaluations": 0}
-        scored: dict[tuple[float, str], dict[str, Correct]] = {}
+        scored: dict[tuple[float, str], dict[str, Scored]] = {}
 
-        def score(scale: float, split: str) -> dict[str, Correct]:
+        def score(scale: float, split: str) -> dict[str, Scored]:
             if (scale, split) not in scored:
                 weights = self._scorer.weights(merged.update, scale)
-                scored[scale, split] = {name: self._scorer.correct(name, split, weights) for name in names}
+                scored[scale, split] = {name: self._scorer.scored(name, split, weights) for name in names}
             return scored[scale, split]
 
         def on_val(scale: float) -> float:
-            return fmean(float(bits.mean()) / alone[name, "val"] for name, bits in score(scale, "val").items())
+            return fmean(float(of.correct.mean()) / alone[name, "val"] for name, of in score(scale, "val").items())
 
         lambdas, split = self._protocol.lambdas, self._protocol.split
         best = search(on_val, lambdas) if len(lambdas) > 1 else 1.0
-        bits = {what: _packed(score(scale, split)) for what, scale in (("untuned", 1.0), ("tuned", best))}
+        final = {"untuned": score(1.0, split), "tuned": score(best, split)}
+        bits = {what: {name: pack(of.correct) for name, of in tasks.items()} for what, tasks in final.items()}
+        losses = {what: {name: of.loss for name, of in tasks.items()} for what, tasks in final.items()}
         val = {scale: on_val(scale) for scale, of in sorted(scored) if of == "val"}
-        result = {"rank": merged.rank, "seconds": merged.seconds, "lambda": best, "val": val, **bits}
+        result = {"rank": merged.rank, "seconds": merged.seconds, "lambda": best, "val": val, **bits, "losses": losses}
         return {**described, **result, "evaluations": len(scored) * len(names)}
 
 
@@ -127,7 +132,3 @@ def pack(correct: Correct) -> str:
 def unpack(text: str, examples: int) -> Correct:
     """The inverse of `pack`."""
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=examples).astype(bool)
-
-
-def _packed(correct: Mapping[str, Correct]) -> dict[str, str]:
-    return {name: pack(bits) for name, bits in correct.items()}

@@ -11,7 +11,8 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from quality_run import Lab
+
+from quality.run import Lab
 
 Json = dict[str, Any]
 Job = tuple[str, tuple[Any, ...]]  # a method of `Lab` and its arguments
