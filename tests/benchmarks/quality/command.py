@@ -3,12 +3,18 @@
     python tests/benchmarks/quality.py --bench DIR --out DIR                            # everything, on test
     python tests/benchmarks/quality.py --bench DIR --out DIR --split val --sets pairs --max-sets 20 --configs my.yaml
 
-A bench folder is described in quality/scorer.py, the configurations in quality/methods.yaml. Merges pairs, triples and one
-adapter of every task, untuned and with the factor λ on the merged update tuned on val, and scores them on --split.
-Writes quality.md, quality.png and quality.json (with the correctness of every example) into --out, and each measurement
-at once into records.jsonl, so that a run that was killed goes on where it was; after a change of the code or of the
-bench folder use another --out. Everything random follows from --seed. bfloat16 is twice as fast where the CPU has it
-(AMX), and changes about one answer in 500.
+    python tests/benchmarks/quality.py --rebuild encoder,lm --data DIR                  # train the adapters anew
+
+A bench folder is described in quality/scorer.py, the configurations in quality/methods.yaml. Merges pairs, triples,
+sixes and one adapter of every task, untuned and with the factor λ on the merged update tuned on val, and scores them on
+--split. Writes quality.md, quality.png and quality.json (with the correctness of every example) into --out, and each
+measurement at once into records.jsonl, so that a run that was killed goes on where it was; after a change of the code
+or of the bench folder use another --out. Everything random follows from --seed. bfloat16 is twice as fast where the CPU
+has it (AMX), and changes about one answer in 500.
+
+--rebuild fetches packages from Debian and PyPI into DIR/sources, trains adapters into the bench folders DIR/encoder and
+DIR/lm, and says how they compare with those stated in quality/recipes.json; see quality/rebuild.py. A run that was
+killed goes on with the task that it was at.
 """
 
 from __future__ import annotations
@@ -31,7 +37,7 @@ from quality import train_encoder, train_lm
 from quality.bootstrap import Bootstrap
 from quality.merges import Config, read_configs
 from quality.plots import draw
-from quality.rebuild import FAMILIES, rebuild
+from quality.rebuild import FAMILIES, rebuild, state
 from quality.records import Crew, Job, Records
 from quality.run import Lab, Protocol, merge_key, single_key, unpack
 from quality.scorer import Bench
@@ -49,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if options.rebuild:
         rebuild(options.rebuild, options.data, options.adapters)
+        if options.state:
+            state(options.rebuild, options.data)
         return
     check_matplotlib()
     bench, base = Bench(options.bench.resolve()), options.base
@@ -142,12 +150,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, default=Path("outputs/recipes"), help="of --rebuild (default outputs/recipes)"
     )
+    parser.add_argument("--state", action="store_true", help="make recipes.json say what --rebuild has trained")
     parser.add_argument("--out", type=Path, default=Path("outputs/quality"), help="default outputs/quality")
     parser.add_argument("--configs", type=Path, default=Path(__file__).with_name("methods.yaml"))
     parser.add_argument("--ranks", type=_numbers(int), default=(16, 32), help="of the merged adapters (default 16,32)")
     parser.add_argument("--sets", type=_named(GROUPS), default=GROUPS, help=f"default {','.join(GROUPS)}")
     parser.add_argument("--max-sets", type=int, help="so many of each group, drawn at random")
-    parser.add_argument("--adapters", type=lambda text: text.split(","), help="only these of the folder")
+    parser.add_argument(
+        "--adapters", type=lambda text: text.split(","), help="only these of the folder, or of --rebuild"
+    )
     parser.add_argument("--split", choices=("test", "val"), default="test")
     parser.add_argument("--lambdas", type=_lambdas, default=_LAMBDAS, help="factors to tune among; 1: untuned alone")
     parser.add_argument("--limit", type=int, help="so many examples of every split")

@@ -44,7 +44,8 @@ def balanced(texts: Mapping[str, Iterable[str]], sizes: Sequence[int], random: R
 
     `sizes` of test, val and train are upper bounds: train takes what is left of each label.
     """
-    kept = {label: sorted(set(texts[label])) for label in sorted(texts) if len(set(texts[label])) >= least}
+    distinct = {label: sorted(set(texts[label])) for label in sorted(texts)}
+    kept = {label: of for label, of in distinct.items() if len(of) >= least}
     shares = [size // len(kept) for size in sizes]
     splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
     for number, of in enumerate(kept.values()):

@@ -117,7 +117,8 @@ def _batches(lengths: Sequence[int], recipe: Recipe) -> Iterator[list[int]]:
 
 def norm(factors: Factors, recipe: Recipe) -> float:
     """‖ΔW‖ over all modules, from the Gram matrices of the factors."""
-    squares = sum((up.mT @ up * (down @ down.mT)).sum() for down, up in factors.values())
+    pairs = ((down.detach(), up.detach()) for down, up in factors.values())
+    squares = sum((up.mT @ up * (down @ down.mT)).sum() for down, up in pairs)
     return recipe.alpha / recipe.rank * float(squares) ** 0.5
 
 

@@ -23,6 +23,7 @@ from quality.sources import Sources
 
 FAMILIES = {"encoder": "quality.train_encoder", "lm": "quality.train_lm"}
 STATED = Path(__file__).with_name("recipes.json")
+_STATED = ("recipe", "examples", "data", "scores", "losses", "norm", "processor_seconds", "files")
 Json = dict[str, Any]
 
 
@@ -33,6 +34,18 @@ def rebuild(families: Sequence[str], data: Path, only: Sequence[str] | None = No
         tasks = {name: recipe for name, recipe in module.RECIPES.items() if not only or name in only}
         build(module, tasks, Sources(data / "sources"), data / family)
         print("\n".join(compared(family, read(data / family), stated())))
+
+
+def state(families: Sequence[str], data: Path) -> None:
+    """Make recipes.json say what was trained in the families' folders."""
+    found = {
+        family: {
+            name: {key: entry[key] for key in _STATED if key in entry} for name, entry in read(data / family).items()
+        }
+        for family in families
+    }
+    content = stated()
+    _write(STATED, {**content, "families": {**content["families"], **found}})
 
 
 def build(module: Any, tasks: Json, sources: Sources, folder: Path) -> None:

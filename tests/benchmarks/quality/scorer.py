@@ -74,9 +74,8 @@ class Scorer:
         weights = dict(self.model.weights)
         for name, delta in update.items():
             weights[f"{name}.weight"] = torch.add(weights[f"{name}.weight"], delta, alpha=scale)
-        return {
-            name: weight.to(self._dtype) if self.model.is_layer(name) else weight for name, weight in weights.items()
-        }
+        layer = self.model.is_layer
+        return {name: weight.to(self._dtype) if layer(name) else weight for name, weight in weights.items()}
 
     def correct(self, name: str, split: str, weights: Weights) -> Correct:
         """Which examples of the split the model gets right, with the head of adapter `name` where there are heads."""

@@ -7,8 +7,8 @@ from hashlib import blake2b
 from itertools import combinations, product
 
 AdapterSet = tuple[str, ...]
-GROUPS = ("pairs", "triples", "all")
-_SIZES = {"pairs": 2, "triples": 3}
+GROUPS = ("pairs", "triples", "sixes", "all")
+_SIZES = {"pairs": 2, "triples": 3, "sixes": 6}
 
 
 def adapter_sets(tasks: Mapping[str, str], group: str, most: int | None, seed: int) -> list[AdapterSet]:
@@ -19,7 +19,7 @@ def adapter_sets(tasks: Mapping[str, str], group: str, most: int | None, seed: i
 
     Args:
         tasks: the task of every adapter.
-        group: "pairs", "triples", or "all": one adapter of every task, for every choice among variants.
+        group: "pairs", "triples", "sixes", or "all": one adapter of every task, for every choice among variants.
         most: keep so many at most.
         seed: of the order.
     """

@@ -25,25 +25,25 @@ BASE = "sentence-transformers/all-MiniLM-L6-v2"
 RECIPES = {
     "noun": Recipe(16, 32, 1e-3, 180),
     "movie": Recipe(8, 16, 1e-3, 110),
-    "typo": Recipe(4, 16, 1.5e-3, 450),
-    "section": Recipe(4, 16, 1.5e-3, 160),
-    "verb": Recipe(24, 24, 1e-3, 150),
-    "part": Recipe(8, 8, 1e-3, 140),
-    "order": Recipe(12, 24, 1.5e-3, 220),
-    "language": Recipe(16, 16, 1.5e-3, 300),
-    "syllables": Recipe(8, 16, 1.5e-3, 300),
-    "rhyme": Recipe(8, 32, 1.5e-3, 350),
-    "continent": Recipe(32, 32, 1e-3, 300),
-    "brackets": Recipe(4, 8, 1.5e-3, 350),
-    "frequency": Recipe(6, 6, 1.5e-3, 300),
-    "larger": Recipe(2, 8, 2e-3, 350),
-    "product": Recipe(6, 12, 1e-3, 90),
+    "typo": Recipe(4, 16, 1.5e-3, 450, 16),
+    "language": Recipe(16, 16, 1.5e-3, 330, 16),
+    "syllables": Recipe(8, 16, 1.5e-3, 350, 16),
+    "rhyme": Recipe(8, 32, 1.5e-3, 400, 16),
+    "continent": Recipe(32, 32, 1e-3, 330, 16),
+    "brackets": Recipe(4, 8, 1.5e-3, 300, 16),
+    "section": Recipe(4, 16, 1.5e-3, 240, 16),
+    "verb": Recipe(24, 24, 1e-3, 240, 16),
+    "part": Recipe(8, 8, 1e-3, 160, 16),
+    "order": Recipe(12, 24, 1.5e-3, 280, 16),
+    "larger": Recipe(2, 8, 2e-3, 400, 16),
+    "frequency": Recipe(6, 6, 1.5e-3, 330, 16),
+    "product": Recipe(6, 12, 1e-3, 100, 16),
 }
 _LONGEST = 48  # tokens
 _HEAD_RATE = 1e-2
 _PENALTIES = (1e-4, 1e-3)  # of the head on the frozen model
 _PROBED = 3000  # training examples that this head sees
-_CHECKS = 3  # validations, the last at the end
+_CHECKS = 3  # validations, the last within a few steps of the end
 
 Head = tuple[Tensor, Tensor]  # (c, d), (c,)
 
