@@ -50,6 +50,11 @@ def eigh(form: Tensor) -> Eigen:
     return Eigen(values.view(form.shape[:-1]).to(form.dtype), vectors.view(form.shape).to(form.dtype))
 
 
+def eigvalsh(form: Tensor) -> Tensor:
+    """Eigenvalues alone, ascending.  (..., n)"""
+    return eigh(form).values if form.is_cuda else torch.linalg.eigvalsh(form)
+
+
 def _on_gpu(form: Tensor) -> Eigen:
     """The fastest that gives an orthonormal basis; libraries for batches have been known not to."""
     found = torch.linalg.eigh(form) if _TORCH_IS_BATCHED else batched_eigh(form)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lorafold.geometry import principal_angles
+from lorafold.geometry.angles import rough_angles
 
 HALF_PI = math.pi / 2
 
@@ -40,6 +41,14 @@ def test_known_angles_in_general_position(pair_at, haar, angles):
     torch.testing.assert_close(theta, torch.tensor(angles, dtype=torch.float64), rtol=0, atol=4e-15)
 
 
+@pytest.mark.parametrize("angles", ANGLES.values(), ids=ANGLES)
+def test_known_angles_from_products_alone(pair_at, haar, angles):
+    X, Y = pair_at(angles, 20)
+    k = len(angles)
+    theta = rough_angles(haar(3, k, k).mT @ X.mT @ Y @ haar(3, k, k))
+    torch.testing.assert_close(theta, torch.tensor([angles] * 3, dtype=torch.float64), rtol=0, atol=1e-7)
+
+
 @pytest.mark.parametrize(("n", "k", "other"), [(12, 3, 3), (12, 2, 5), (12, 5, 2), (8, 6, 6), (8, 8, 3), (5, 1, 1)])
 def test_symmetric_and_invariant(haar, n, k, other):
     X, Y = haar(4, n, k), haar(4, n, other)
@@ -49,6 +58,7 @@ def test_symmetric_and_invariant(haar, n, k, other):
     assert (theta.diff() >= 0).all()
     same = {"rtol": 0, "atol": 2e-14}
     torch.testing.assert_close(principal_angles(Y, X), theta, **same)
+    torch.testing.assert_close(rough_angles(X.mT @ Y), theta, rtol=0, atol=1e-7)
     rotation = haar(n, n)
     torch.testing.assert_close(principal_angles(rotation @ X, rotation @ Y), theta, **same)
     torch.testing.assert_close(principal_angles(X @ haar(4, k, k), Y @ haar(4, other, other)), theta, **same)

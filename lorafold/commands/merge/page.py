@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorafold.commands.merge.closing import in_words
-from lorafold.pipelines.compare.pipeline import compare_roughly
+from lorafold.pipelines.compare.pipeline import compare_roughly, compared_already
 from lorafold.pipelines.merge.pipeline import MergeResult
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,8 @@ def _write(path: Path, metrics: Mapping[str, Any], result: MergeResult) -> None:
     from lorafold.pages.overlap import write_page  # half as many imports without a page
 
     merged = replace(result.adapter, path=Path(metrics["output"]["path"]))
-    compared = compare_roughly([*result.inputs, merged])
+    adapters = [*result.inputs, merged]
+    compared = compared_already(adapters, result.compared) if result.compared else compare_roughly(adapters)
     content = {**{key: metrics[key] for key in ("command", "config", "environment")}, **compared.metrics()}
     content["inputs"] = [*metrics["inputs"], content["inputs"][-1] | {"role": "merged"}]
     content["result"] = _result(metrics)

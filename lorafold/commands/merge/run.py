@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.page import try_merge_page
 from lorafold.commands.merge.table import not_converged, one_line, show
 from lorafold.common.progress import progress_bar
-from lorafold.pipelines.merge.pipeline import MergeResult
+from lorafold.pipelines.merge.pipeline import MergeResult, merge_and_compare
 from lorafold.pipelines.merge.pipeline import merge as merge_adapters
 from lorafold.pipelines.merge.plan import make_plan, resolved
 from lorafold.pipelines.merge.settings import MergeSettings
@@ -23,9 +24,10 @@ from lorafold.runs.record_run import Outcome, Recorded, record_run, write_output
 from lorafold.runs.run import Run
 
 
-def _merge(run: Run, paths: Sequence[Path], settings: MergeSettings) -> MergeResult:
+def _merge(page: bool, run: Run, paths: Sequence[Path], settings: MergeSettings) -> MergeResult:
+    work = merge_and_compare if page else merge_adapters
     with progress_bar(run.alone) as progress:
-        return merge_adapters(paths, settings, progress=progress)
+        return work(paths, settings, progress=progress)
 
 
 def _resolved(settings: MergeSettings, count: int) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def _extras(outcome: Outcome) -> dict[str, Any]:
 _write_merged = write_output("merged")
 _MERGE = Recorded(
     "merge",
-    work=_merge,
+    work=partial(_merge, False),
     check=make_plan,
     one_line=one_line,
     show=show,
@@ -74,4 +76,4 @@ def merge(run: Run, config: MergeConfig) -> dict[str, Any]:
     if config.residual and config.output:
         beside = str(_residual_path(Path(config.output)))
         check_output(run.base, beside, config.overwrite, adapter_paths(config.adapters, run.base))
-    return record_run(run, config, _MERGE)
+    return record_run(run, config, replace(_MERGE, work=partial(_merge, config.page)))

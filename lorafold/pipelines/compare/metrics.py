@@ -16,9 +16,10 @@ from lorafold.adapters.naming.model_parts import group_of, kind_of, labels
 from lorafold.common.peak_memory import peak_memory
 from lorafold.geometry import expected_phi
 from lorafold.pipelines._metrics import Json, input_entry
+from lorafold.pipelines.compare.batch import ComparedBatch
 from lorafold.pipelines.compare.chance import Array, combined_p, sign_test
 from lorafold.pipelines.compare.null import Draws, Null
-from lorafold.pipelines.compare.pair import SIDES, Bools, ComparedBatch, Modules, Pair, modules_of, pair_of
+from lorafold.pipelines.compare.pair import SIDES, Bools, Modules, Pair, modules_of, pair_of
 from lorafold.pipelines.compare.verdict import read_pair, shared_initialisation, verdict
 
 # Of one side of a module, beside the null: see `null_of`.

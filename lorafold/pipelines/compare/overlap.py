@@ -18,6 +18,7 @@ from lorafold.common.text import brief
 from lorafold.core_space import RANK_TOLERANCE, CoreBatch
 from lorafold.core_space.problem import Problem
 from lorafold.geometry import DISTANCES, phi_grid, principal_angles
+from lorafold.geometry.angles import rough_angles
 from lorafold.geometry.singular import svd
 
 
@@ -57,21 +58,28 @@ def on_cpu(found: Overlap) -> Overlap:
 
 
 def singular_frames(batch: CoreBatch) -> list[SingularFrames]:
-    """Frames in singular order, one for each adapter."""
-    return [_singular_frames(batch.problem, adapter, slot) for adapter, slot in enumerate(batch.slots)]
+    """Frames in singular order, one for each adapter of the problem."""
+    problem = batch.problem
+    return [
+        _singular_frames(problem, adapter, slot) for adapter, slot in enumerate(batch.slots[: problem.dims.shape[1]])
+    ]
 
 
-def overlap(first: SingularFrames, second: SingularFrames, distances: Sequence[str]) -> Overlap:
+def overlap(
+    first: SingularFrames, second: SingularFrames, distances: Sequence[str], *, roughly: bool = False
+) -> Overlap:
     """Compare two adapters, both sides of all modules at once.
 
     Args:
         first, second: as `singular_frames` returns them.
         distances: keys of `geometry.DISTANCES`. For k != l they see the min(k, l) angles that exist
             (`completion="containment"`), as φ does.
+        roughly: whether angles will do that are right to 1e-7.
     """
     both = (first.dims > 0) & (second.dims > 0)
-    angles = _angles(first, second)
-    inner, turned = _updates(first, second)
+    products = first.frames.mT @ second.frames
+    angles = _existing(rough_angles(products) if roughly else _angles(first, second), first, second)
+    inner, turned = _updates(first, second, products)
     # The grid comes from frames that are orthonormal up to rounding: equal subspaces may exceed 1 in the last digit.
     grid = phi_grid(first.frames, second.frames).clamp_max(1)
     cells = (first.kept[:, :, None] & second.kept[:, None, :]).to(grid.dtype)
@@ -97,12 +105,15 @@ def _singular_frames(problem: Problem, adapter: int, slot: int) -> SingularFrame
 
 
 def _angles(first: SingularFrames, second: SingularFrames) -> Tensor:
-    """Principal angles (s, b, a); 0, which no distance notices, past the min(k, l) that exist."""
+    """Principal angles (s, b, a), those past the min(k, l) that exist among them."""
     K, L = first.sigma.shape[-1], second.sigma.shape[-1]
     # A dropped column gets a coordinate of its own: at right angles to everything, it comes last.
-    X, Y = _completed(first, 0, L), _completed(second, K, 0)
-    angles = principal_angles(X, Y)
-    exist = torch.arange(min(K, L), device=angles.device) < torch.minimum(first.dims, second.dims)[:, None]
+    return principal_angles(_completed(first, 0, L), _completed(second, K, 0))
+
+
+def _existing(angles: Tensor, first: SingularFrames, second: SingularFrames) -> Tensor:
+    """The angles with 0, which no distance notices, past the min(k, l) that exist."""
+    exist = torch.arange(angles.shape[-1], device=angles.device) < torch.minimum(first.dims, second.dims)[:, None]
     return angles * exist
 
 
@@ -112,13 +123,13 @@ def _completed(update: SingularFrames, before: int, after: int) -> Tensor:
     return torch.cat([update.frames, pad(units, (0, 0, before, after))], -2)
 
 
-def _updates(first: SingularFrames, second: SingularFrames) -> tuple[Tensor, Tensor]:
+def _updates(first: SingularFrames, second: SingularFrames, products: Tensor) -> tuple[Tensor, Tensor]:
     """⟨ΔW_1, ΔW_2⟩ (b,) and its variance (2, b) when either update is turned at random inside its own subspaces.
 
     With L = U_1ᵀU_2 and R = V_1ᵀV_2 the inner product is tr(Σ_1 L Σ_2 Rᵀ). For independent Haar O, P in O(k) Schur's
     lemma gives E ⟨U_1 O Σ_1 Pᵀ V_1ᵀ, ΔW_2⟩² = ‖ΔW_1‖² ‖U_1ᵀ ΔW_2 V_1‖² / k².
     """
-    L, R = first.frames.mT @ second.frames  # (b, K, L) each
+    L, R = products  # (b, K, L) each
     sigma, tau = first.sigma[:, None, :], second.sigma[:, None, :]
     inner = (sigma.mT * L * R * tau).sum((-2, -1))
     # ‖U_1ᵀ ΔW_2 V_1‖² and ‖U_2ᵀ ΔW_1 V_2‖²

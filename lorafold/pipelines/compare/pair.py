@@ -6,40 +6,24 @@ against chance are; NaN where nothing is defined.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lorafold.common.text import brief
 from lorafold.core_space import Layer
 from lorafold.geometry import phi_sd
+from lorafold.pipelines.compare.batch import ComparedBatch
 from lorafold.pipelines.compare.chance import Array, Chance, Counts, chance_of
 from lorafold.pipelines.compare.null import Draws, Null, null_of
-from lorafold.pipelines.compare.overlap import Overlap
 
 SIDES = ("left", "right")
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 Grids = dict[tuple[int, int], dict[str, dict[str, Array]]]  # pair -> module -> side -> φ(i, j) (k, l)
 _ANGLE_DIGITS = 6  # of angles in radians: some 10^5 of them are written
-
-
-@dataclass(frozen=True)
-class ComparedBatch:
-    """Modules of one slot layout that were compared together."""
-
-    layers: list[Layer]
-    rows: list[int]  # where they stand among all modules
-    dims: Tensor  # (N, b)  numerical ranks
-    energies: Tensor  # (N, b)  ‖ΔW_i‖²
-    overlaps: Mapping[tuple[int, int], Overlap]
-    # of each pair, where there is a panel: what `family_phi` returns
-    families: Mapping[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    __repr__ = brief
 
 
 @dataclass(frozen=True)

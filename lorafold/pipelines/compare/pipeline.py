@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import combinations
 from math import isfinite
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
-from torch import Tensor
 
 from lorafold.adapters import Adapter
 from lorafold.common.device import Place, device_of
@@ -28,12 +26,12 @@ from lorafold.geometry import DISTANCES
 from lorafold.layers.buckets import Bucket, split_buckets
 from lorafold.layers.line_up import line_up, load_all, non_finite_named
 from lorafold.pipelines._tables import data_frame, pair_rows, source_lines
+from lorafold.pipelines.compare.batch import ComparedBatch, compared_batch
 from lorafold.pipelines.compare.metrics import compare_metrics
 from lorafold.pipelines.compare.mismatched import mismatched_draws
 from lorafold.pipelines.compare.null import Draws
-from lorafold.pipelines.compare.overlap import on_cpu, overlap, singular_frames
-from lorafold.pipelines.compare.pair import SIDES, ComparedBatch, Grids, grids_of, modules_of, panel_draws
-from lorafold.pipelines.compare.panel import family_phi
+from lorafold.pipelines.compare.overlap import singular_frames
+from lorafold.pipelines.compare.pair import SIDES, Grids, grids_of, modules_of, panel_draws
 from lorafold.pipelines.compare.settings import CompareOptions, CompareSettings
 from lorafold.pipelines.compare.table import compare_table, explanation
 
@@ -107,6 +105,11 @@ def compare(
 def compare_roughly(adapters: Sequence[str | Path | Adapter]) -> CompareResult:
     """The same to six digits, which is enough for a page: in half the time where one adapter is the merge of others."""
     return _compare(adapters, CompareSettings(), roughly=True)  # without a null: a merge is unlike any other adapter
+
+
+def compared_already(adapters: Sequence[Adapter], batches: Sequence[ComparedBatch]) -> CompareResult:
+    """The same where the batches are known, as they are after a merge that was asked for them."""
+    return CompareResult(tuple(adapters), CompareSettings(), tuple(batches), {})
 
 
 def _compare(adapters: Sequence[str | Path | Adapter], chosen: CompareSettings, roughly: bool = False) -> CompareResult:
@@ -192,21 +195,8 @@ def _compare_bucket(
     members, slots = bucket.select(layers), bucket.slots
     weights = torch.ones(len(members), len(slots), dtype=torch.float64)  # no sum of the updates is formed
     frames = singular_frames(reduce_layers(members, slots, weights.to(device), roughly=roughly))
-    updates, panel = frames[:count], frames[count:]
-    pairs = list(combinations(range(count), 2))
-    return ComparedBatch(
-        [_of_the_first(layer, count) for layer in members],
-        bucket.positions,
-        torch.stack([update.dims for update in updates]).cpu(),
-        torch.stack([update.sigma.square().sum(-1) for update in updates]).cpu(),
-        {(i, j): on_cpu(overlap(updates[i], updates[j], distances)) for i, j in pairs},
-        {(i, j): _on_cpu(family_phi([updates[i], updates[j], *panel])) for i, j in pairs} if panel else {},
-    )
-
-
-def _on_cpu(tensors: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    first, second = tensors
-    return first.cpu(), second.cpu()
+    own = [_of_the_first(layer, count) for layer in members]
+    return compared_batch(own, bucket.positions, frames[:count], distances, frames[count:], roughly=roughly)
 
 
 def _of_the_first(layer: Layer, count: int) -> Layer:

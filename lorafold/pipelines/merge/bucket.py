@@ -15,10 +15,12 @@ from torch.nn.functional import pad
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_space import RANK_TOLERANCE, CoreBatch, Layer, Liftable, liftable, reduce_layers
 from lorafold.geometry.eigen import eigh
-from lorafold.geometry.singular import svd
+from lorafold.geometry.singular import SVD, svd
 from lorafold.layers.buckets import Bucket
+from lorafold.pipelines.compare.batch import ComparedBatch
 from lorafold.pipelines.merge.balance import inner_product
 from lorafold.pipelines.merge.combine import combine
+from lorafold.pipelines.merge.compared import as_written, compared_in_core
 from lorafold.pipelines.merge.measures import Measures, measure
 from lorafold.pipelines.merge.metrics import MergedBatch
 from lorafold.pipelines.merge.plan import Plan
@@ -44,6 +46,7 @@ class MergedBucket:
     solution: Solution
     measures: Measures
     seconds: Mapping[str, float]
+    compared: ComparedBatch | None = None  # the adapters and the merged one, where that was asked for
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -51,13 +54,14 @@ class MergedBucket:
         return self.factors.layers
 
 
-def merge_bucket(bucket: Bucket, layers: Sequence[Layer], plan: Plan) -> MergedBucket:
+def merge_bucket(bucket: Bucket, layers: Sequence[Layer], plan: Plan, compare: bool = False) -> MergedBucket:
     """Merge the layers of a bucket.
 
     Args:
         bucket: of `layers`.
         layers: of all modules.
         plan: of the merge.
+        compare: whether the adapters and the merged one are compared as well; never in the norm of statistics.
     """
     clock = Stopwatch()
     own, slots, width = bucket.select(layers), bucket.slots, sum(bucket.slots)
@@ -83,12 +87,15 @@ def merge_bucket(bucket: Bucket, layers: Sequence[Layer], plan: Plan) -> MergedB
             solution, merged = _cut(solution, merged, (batch.problem.weights[..., None, None] * cores).sum(1), rank)
             cores = batch.problem.coordinates(solution.left, solution.right)
         measures = measure(batch.problem, solution.left, solution.right, cores, merged, plan.scale)
-        left, right, kept = _balanced(merged, rounding, solution)
-        factors = liftable(batch, left, right)
+        parts = _above(rounding, svd(merged))
+        factors, kept = _balanced(batch, parts, solution)
         ranks = kept.clamp_min(1).tolist() if plan.rank is None else [plan.rank] * len(own)
-    real = merged * (torch.linalg.matrix_norm(merged) > rounding)[:, None, None]
-    measured = update_norms(cores, real, batch.problem.weights, batch.problem.energies)
-    return MergedBucket(factors, measured, ranks, _energies(batch), solution, measures, clock.seconds)
+    compared = None
+    if compare:
+        with clock("compare"):
+            compared = compared_in_core(batch, bucket.positions, solution, parts, kept)
+    measured = update_norms(cores, _real(merged, rounding), batch.problem.weights, batch.problem.energies)
+    return MergedBucket(factors, measured, ranks, _energies(batch), solution, measures, clock.seconds, compared)
 
 
 def _energies(batch: CoreBatch) -> Tensor:
@@ -136,16 +143,22 @@ def _untied(S: Tensor, total: Tensor) -> Tensor:
     return eigh(unit - 4 * torch.diag_embed(cluster.to(unit.dtype))).vectors.flip(-1)
 
 
-def _balanced(merged: Tensor, rounding: Tensor, solution: Solution) -> tuple[Tensor, Tensor, Tensor]:
-    """U Q √S and V R √S of merged = Q S Rᵀ, and how many singular values count.  (b, R, r), (b, R, r), (b,)
+def _above(rounding: Tensor, merged: SVD) -> SVD:
+    """Without the singular values below `rounding` (b,): they are what is left of updates that cancel."""
+    return merged._replace(S=merged.S * (merged.S > rounding[:, None]))
 
-    Those below `rounding` (b,) are what is left of updates that cancel.
-    """
-    Q, S, Rt = svd(merged)
-    S = S * (S > rounding[:, None])
+
+def _real(merged: Tensor, rounding: Tensor) -> Tensor:
+    """The merged core, zero where it is no more than rounding.  (b, r, r)"""
+    return merged * (torch.linalg.matrix_norm(merged) > rounding)[:, None, None]
+
+
+def _balanced(batch: CoreBatch, merged: SVD, solution: Solution) -> tuple[Liftable, Tensor]:
+    """U Q √S and V R √S of merged = Q S Rᵀ, to be lifted, and how many singular values count (b,)."""
+    Q, S, Rt = merged
     root = S.sqrt()[:, None, :]
     count = (S > RANK_TOLERANCE * S[:, :1]).sum(-1)
-    return solution.left @ (Q * root), solution.right @ (Rt.mT * root), count
+    return liftable(batch, solution.left @ (Q * root), solution.right @ (Rt.mT * root)), count
 
 
 def lift_bucket(
@@ -173,6 +186,7 @@ def lift_bucket(
         measures=merged.measures,
         orthonormality=drift,
         seconds={**merged.seconds, **clock.seconds},
+        compared=merged.compared and as_written(merged.compared, factors, scale**2, balance),
     )
 
 

@@ -20,6 +20,7 @@ from lorafold.common.peak_memory import peak_memory
 from lorafold.common.text import brief
 from lorafold.core_space import Layer
 from lorafold.pipelines._metrics import Json, input_entry
+from lorafold.pipelines.compare.batch import ComparedBatch
 from lorafold.pipelines.merge.measures import Measures
 from lorafold.solvers import Method, Solution
 
@@ -44,6 +45,7 @@ class MergedBatch:
     measures: Measures
     orthonormality: Tensor  # largest |U_3ᵀU_3 - I| or |V_3ᵀV_3 - I| (b,)
     seconds: Mapping[str, float]  # per stage, of the thread that did the work
+    compared: ComparedBatch | None = None  # with the merged adapter behind the others, where that was asked for
 
     __repr__ = brief
 

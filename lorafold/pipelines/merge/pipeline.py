@@ -30,6 +30,7 @@ from lorafold.layers.buckets import split_buckets
 from lorafold.layers.line_up import check_list, load_all, non_finite_named, read_all
 from lorafold.pipelines._metrics import read_from
 from lorafold.pipelines._tables import data_frame, source_lines
+from lorafold.pipelines.compare.batch import ComparedBatch
 from lorafold.pipelines.merge.bucket import Factors, MergedBucket, lift_bucket, merge_bucket
 from lorafold.pipelines.merge.calibration import by_module
 from lorafold.pipelines.merge.metrics import Calibrated, MergedBatch, merge_metrics
@@ -47,6 +48,8 @@ Result = TypeVar("Result")
 
 # Modules per bucket on a CPU: more are held in memory at once, fewer cost more calls for the same arithmetic.
 _MOST = 48
+# Adapters of which all pairs are compared beside the merge: the overlaps of many take more memory than the merge.
+_COMPARED = 8
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ class MergeResult:
     calibrated: Calibrated | None = None  # which modules were, and how
     left_out: tuple[str, ...] = ()  # layers, by `layers` and `exclude`
     residual: Residual | None = None  # where it was asked for
+
+    @property
+    def compared(self) -> list[ComparedBatch]:
+        """The adapters and the merged one side by side; empty unless all modules are, see `merge_and_compare`."""
+        known = [batch.compared for batch in self.batches if batch.compared]
+        return known if len(known) == len(self.batches) else []
 
     def metrics(self) -> dict[str, Any]:
         """Everything measured, as plain JSON: inputs, summary, modules."""
@@ -124,7 +133,17 @@ def merge(
         return _merge(adapters, chosen, tell)
 
 
-def _merge(adapters: Sequence[str | Path | Adapter], chosen: MergeSettings, tell: Progress) -> MergeResult:
+def merge_and_compare(
+    adapters: Sequence[str | Path | Adapter], settings: MergeSettings, *, progress: Progress | None = None
+) -> MergeResult:
+    """The same, and how the adapters and the merged one lie to each other, while their bases are at hand."""
+    with listening(progress) as tell:
+        return _merge(adapters, settings, tell, compare=len(adapters) <= _COMPARED)
+
+
+def _merge(
+    adapters: Sequence[str | Path | Adapter], chosen: MergeSettings, tell: Progress, compare: bool = False
+) -> MergeResult:
     clock = Stopwatch()
     plan = make_plan(chosen, len(adapters))
     warn_of_weights(chosen.weights, plan)
@@ -140,7 +159,8 @@ def _merge(adapters: Sequence[str | Path | Adapter], chosen: MergeSettings, tell
             known = [by_module(*own) for own in zip(statistics, read, inputs, strict=True)] if statistics else None
             tasks, calibrated = calibrated_parts(task, known, inputs, chosen) if known else ([task], None)
         with clock("merge"):
-            parts = [_in_core(task, tell) for task in tasks]
+            compare = compare and not any(plan.truncate)  # it is with the adapters as they were read
+            parts = [_in_core(task, tell, compare) for task in tasks]
             lifted = [_lifted(part, tell) for part in parts]
         merged = _joined([_assembled(*both) for both in zip(parts, lifted, strict=True)], task)
     lost = _residual(parts, merged) if chosen.residual else None
@@ -169,8 +189,8 @@ class _InCore:
     gain: float
 
 
-def _in_core(task: Task, tell: Progress) -> _InCore:
-    buckets = list(_merge_layers(task, tell))
+def _in_core(task: Task, tell: Progress, compare: bool) -> _InCore:
+    buckets = list(_merge_layers(task, tell, compare=compare))
     return _InCore(task, buckets, *_strength(task.plan, buckets))
 
 
@@ -181,9 +201,11 @@ def _lifted(part: _InCore, tell: Progress) -> list[tuple[Factors, MergedBatch]]:
     return list(_through(Stage.LIFT, work, part.buckets, _counts(part.buckets), task.plan.device, tell))
 
 
-def _merge_layers(task: Task, tell: Progress, stage: Stage = Stage.MERGE) -> Iterator[MergedBucket]:
+def _merge_layers(
+    task: Task, tell: Progress, stage: Stage = Stage.MERGE, compare: bool = False
+) -> Iterator[MergedBucket]:
     plan = task.plan
-    work = partial(merge_bucket, layers=task.layers, plan=plan)
+    work = partial(merge_bucket, layers=task.layers, plan=plan, compare=compare)
     buckets = split_buckets(task.layers, _MOST, plan.core_rank, plan.device)
     return _through(stage, work, buckets, [len(bucket.positions) for bucket in buckets], plan.device, tell)
 

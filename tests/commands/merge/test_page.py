@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -77,6 +78,16 @@ def test_the_page_opens_with_what_the_merge_came_to(here):
         assert result[key] == pytest.approx(value, rel=1e-3, abs=1e-6)
 
 
+def test_the_page_of_a_merge_looks_at_no_factor_again(here, monkeypatch):
+    monkeypatch.setattr(merge_page, "compare_roughly", None)
+    assert merge(here, config(here, 2))["page"]
+
+
+def test_where_the_merge_knows_nothing_of_its_inputs_the_page_asks_the_factors(here):
+    merge(here, replace(config(here, 2), truncate=1))
+    assert [pair["summary"]["modules"] for pair in content(here.folder)["pairs"]] == [2, 2, 2]
+
+
 def test_no_page_where_none_is_wanted(here):
     metrics = merge(here, config(here, 2, page=False))
     assert "page" not in metrics
@@ -88,7 +99,7 @@ def test_a_page_that_fails_is_said_and_the_merge_stands(here, monkeypatch, caplo
     def broken(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(merge_page, "compare_roughly", broken)
+    monkeypatch.setattr(merge_page, "compared_already", broken)
     metrics = merge(here, config(here, 2))
     assert metrics["page"] is None
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
