@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from itertools import accumulate
 from pathlib import Path
@@ -83,8 +84,16 @@ def is_for_types(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
-IMPORTS = {name: set(imports(ast.parse(path.read_text("utf-8")))) for name, path in FILES.items()}
-ARROWS = {(name, other.name) for name in FILES for other in IMPORTS[name] if other.name in FILES}
+@cache
+def imports_of(module: str) -> frozenset[Import]:
+    """All imports of a module."""
+    return frozenset(imports(ast.parse(FILES[module].read_text("utf-8"))))
+
+
+@cache
+def arrows() -> frozenset[tuple[str, str]]:
+    """Which module imports which."""
+    return frozenset((name, other.name) for name in FILES for other in imports_of(name) if other.name in FILES)
 
 
 def floor(module: str) -> str:
@@ -102,15 +111,15 @@ def loaded(module: str) -> set[str]:
                 seen.add(place)
             elif place not in seen:
                 seen.add(place)
-                open_ends += [other.name for other in IMPORTS[place] if other.at_once]
+                open_ends += [other.name for other in imports_of(place) if other.at_once]
     return seen
 
 
 def test_the_graph_holds_what_it_should():
     """A reader of imports that reads nothing would find no fault either."""
-    assert ("lorafold.pipelines.merge.task", "lorafold.core_space") in ARROWS
-    assert Import("torch", True) in IMPORTS["lorafold.geometry.angles"]
-    assert any(other.name.startswith("hydra") and not other.at_once for other in IMPORTS["lorafold.cli.app"])
+    assert ("lorafold.pipelines.merge.task", "lorafold.core_space") in arrows()
+    assert Import("torch", True) in imports_of("lorafold.geometry.angles")
+    assert any(other.name.startswith("hydra") and not other.at_once for other in imports_of("lorafold.cli.app"))
     assert "torch" in loaded("lorafold.commands.merge.run")
 
 
@@ -122,7 +131,7 @@ def test_nothing_is_imported_from_a_floor_above():
     height = {name: -depth for depth, name in enumerate(FLOORS)}
     upwards = [
         f"{module} imports {other}"
-        for module, other in sorted(ARROWS)
+        for module, other in sorted(arrows())
         if floor(module) in height and height.get(floor(other), -len(FLOORS)) > height[floor(module)]
     ]
     assert not upwards
@@ -130,12 +139,12 @@ def test_nothing_is_imported_from_a_floor_above():
 
 def test_nothing_imports_the_package_itself():
     """`lorafold/__init__.py` is for users: it knows every floor, so no floor may know it."""
-    assert not [module for module, other in sorted(ARROWS) if other == "lorafold"]
+    assert not [module for module, other in sorted(arrows()) if other == "lorafold"]
 
 
 def test_no_circle_of_modules():
     graph = defaultdict(set)
-    for module, other in ARROWS:
+    for module, other in arrows():
         graph[module].add(other)
     assert circle(graph) is None
 
@@ -144,7 +153,7 @@ def test_no_circle_of_modules():
 def test_no_circle_within_a_folder(folder):
     """The files and the folders of a folder, each as a whole, can be read one after the other."""
     graph = defaultdict(set)
-    for module, other in ARROWS:
+    for module, other in arrows():
         ours, theirs = child_of(folder, module), child_of(folder, other)
         if ours and theirs and ours != theirs:
             graph[ours].add(theirs)
@@ -166,7 +175,7 @@ def circle(graph: dict[str, set[str]]) -> str | None:
 
 
 def test_hydra_is_imported_on_the_top_floor_alone():
-    users = {floor(module) for module in FILES for other in IMPORTS[module] if other.name.split(".")[0] in HYDRA}
+    users = {floor(module) for module in FILES for other in imports_of(module) if other.name.split(".")[0] in HYDRA}
     assert users == {"cli"}
 
 
