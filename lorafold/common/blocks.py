@@ -24,7 +24,7 @@ def square_norm(matrix: Tensor) -> float:
 
     In float64 throughout, which takes thirty times as long, where squares in float32 would overflow or vanish.
     """
-    total = float(torch.linalg.vector_norm(matrix, dim=1).double().square().sum())
+    total = float(torch.linalg.vector_norm(torch.linalg.vector_norm(matrix, dim=1), dtype=torch.float64)) ** 2
     if _LEAST < total < _LARGEST or not matrix.any():
         return total
     return float(torch.linalg.vector_norm(matrix, dtype=torch.float64)) ** 2
