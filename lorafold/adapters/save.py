@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -45,7 +45,14 @@ def save(adapter: Adapter | Result, path: str | Path, *, forbid: Collection[str 
     if not isinstance(adapter, Adapter):
         check_not_input(target, forbid)
         return _result(adapter, target).save(target)
-    form = FORMATS[adapter.format]
+    with saving(adapter, path, forbid=forbid):
+        return target
+
+
+@contextmanager
+def saving(adapter: Adapter, path: str | Path, *, forbid: Collection[str | Path] = ()) -> Iterator[None]:
+    """Write an adapter beside `path`, where it is when the block ends, unless that fails: see `save`."""
+    target, form = with_home(path), FORMATS[adapter.format]
     _check_modules(adapter, target)
     _check_kind(form, target)
     check_not_input(target, forbid)
@@ -54,6 +61,7 @@ def save(adapter: Adapter | Result, path: str | Path, *, forbid: Collection[str 
     try:
         with staged(target) as scratch:
             form.write(adapter, tensors, scratch)
+            yield
     except OSError as error:
         raise LorafoldError(
             f"cannot be written ({error})",
@@ -61,7 +69,6 @@ def save(adapter: Adapter | Result, path: str | Path, *, forbid: Collection[str 
             remedy="Check free space and permissions; Windows replaces no file whose tensors are still in use.",
         ) from error
     warn_of_readers(adapter, target)
-    return target
 
 
 def _result(value: object, target: Path) -> Result:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lorafold.adapters import save
+from lorafold.adapters import Adapter, save
 from lorafold.adapters.formats.fingerprint import file_sha256, fingerprint
 from lorafold.adapters.metadata.header import signed
 from lorafold.common.parallel import cpu_threads
@@ -156,14 +156,20 @@ def write_output(stem: str) -> Callable[[Outcome], Metrics]:
     """What saves the one adapter that a command has made, where the user wants it or as `stem` in the run's folder."""
 
     def write(outcome: Outcome) -> Metrics:
-        run, metrics = outcome.run, outcome.metrics
-        shares = metrics["summary"].get("retained")
-        kept = shares if isinstance(shares, list) else ()  # one for each input, as a merge has
-        adapter = signed(outcome.result.adapter, metrics["command"], metrics["config"], outcome.hashes, kept=kept)
-        target = output_path(run.folder, run.base, outcome.config.output, stem, adapter.format)
-        return {"output": {"path": str(save(adapter, target, forbid=outcome.read)), "format": adapter.format}}
+        adapter, target = signed_output(outcome, stem)
+        save(adapter, target, forbid=outcome.read)
+        return {"output": {"path": str(target), "format": adapter.format}}
 
     return write
+
+
+def signed_output(outcome: Outcome, stem: str) -> tuple[Adapter, Path]:
+    """The adapter that a command has made, with how it did, and where it goes."""
+    run, metrics = outcome.run, outcome.metrics
+    shares = metrics["summary"].get("retained")
+    kept = shares if isinstance(shares, list) else ()  # one for each input, as a merge has
+    adapter = signed(outcome.result.adapter, metrics["command"], metrics["config"], outcome.hashes, kept=kept)
+    return adapter, output_path(run.folder, run.base, outcome.config.output, stem, adapter.format)
 
 
 def _located(settings: Any) -> dict[str, Any]:

@@ -78,7 +78,22 @@ class TestWhatKilledOnesLeave:
 
     def test_a_folder_between_two_names_gets_its_name_back(self, tmp_path: Path) -> None:
         """Killed after the old folder was moved away, and before the new one took its place."""
-        save(sample(1.0), tmp_path / "m")
+        self.between_two_names(tmp_path / "m")
+        with pytest.raises(KeyboardInterrupt), staged(tmp_path / "m"):
+            raise KeyboardInterrupt
+        assert load(tmp_path / "m").modules["a"].scale == 2.0
+        assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+    def test_another_output_does_not_take_its_place(self, tmp_path: Path) -> None:
+        self.between_two_names(tmp_path / "m")
+        with pytest.raises(KeyboardInterrupt), staged(tmp_path / "other"):
+            raise KeyboardInterrupt
+        assert load(tmp_path / "m").modules["a"].scale == 2.0
+        assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+    def between_two_names(self, target: Path) -> None:
+        """A process replaces a folder and dies half-way."""
+        save(sample(1.0), target)
         child = os.fork()
         if child == 0:
             real = os.replace
@@ -89,13 +104,9 @@ class TestWhatKilledOnesLeave:
                 real(source, destination)
 
             os.replace = second  # type: ignore[assignment]
-            save(sample(2.0), tmp_path / "m")
+            save(sample(2.0), target)
         os.waitpid(child, 0)
-        assert not (tmp_path / "m").exists()
-        with pytest.raises(KeyboardInterrupt), staged(tmp_path / "m"):
-            raise KeyboardInterrupt
-        assert load(tmp_path / "m").modules["a"].scale == 2.0
-        assert [path.name for path in tmp_path.iterdir()] == ["m"]
+        assert not target.exists()
 
     def test_what_living_ones_write_is_left_alone(self, tmp_path: Path) -> None:
         with staged(tmp_path / "one") as scratch:
@@ -258,14 +269,14 @@ def test_a_folder_that_another_run_exchanges_is_still_a_folder(tmp_path: Path) -
 SLOW = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from lorafold.runs import record_run
-real = record_run.save
+from lorafold.commands.merge import run
+real = run.save
 def slow(*arguments, **options):
     print("saving", flush=True)
     while True:
         time.sleep(0.01)
     return real(*arguments, **options)
-record_run.save = slow
+run.save = slow
 sys.argv = ["lorafold", *sys.argv[1:]]
 from lorafold.cli.app import main
 main()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lorafold.adapters.files.locks import claim, claim_left, discard, one_at_a_time
 
-_SCRATCH = ".lorafold-"
+_SCRATCH, _OLD = ".lorafold-", "old"
 
 
 @contextmanager
@@ -22,6 +22,27 @@ def staged(target: Path) -> Iterator[Path]:
     locks its scratch folder, so that the next one to write there can tell, and remove, what a killed one left. Of
     several that write one target at once, the last one's is there in the end.
     """
+    with _scratch_beside(target) as scratch:
+        yield scratch / "new"
+        for path in scratch.rglob("*"):
+            _sync(path)
+        with one_at_a_time(target.parent):
+            if target.is_dir():
+                _exchange(scratch / "new", target, scratch / _OLD / target.name)
+            else:
+                (scratch / "new").replace(target)
+        _sync(target.parent)
+
+
+def remove(target: Path) -> None:
+    """Remove a file or folder, if there is one, in one step: no half of a folder is ever left under its name."""
+    if target.exists():
+        with _scratch_beside(target) as scratch:
+            target.replace(scratch / "gone")
+
+
+@contextmanager
+def _scratch_beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.parent / f"{_SCRATCH}{secrets.token_hex(8)}"
     with one_at_a_time(target.parent):
@@ -29,15 +50,7 @@ def staged(target: Path) -> Iterator[Path]:
         scratch.mkdir()
         lock = claim(scratch)
     try:
-        yield scratch / "new"
-        for path in scratch.rglob("*"):
-            _sync(path)
-        with one_at_a_time(target.parent):
-            if target.is_dir():
-                _exchange(scratch / "new", target, scratch / "old")
-            else:
-                (scratch / "new").replace(target)
-        _sync(target.parent)
+        yield scratch
     finally:
         discard(scratch, lock)
 
@@ -51,19 +64,22 @@ def write_text(path: Path, text: str) -> None:
 def _clean(target: Path) -> None:
     """Remove the scratch folders beside `target` whose processes are gone.
 
-    Where one was killed between the two steps that replace a folder, the second step is done first: what it had
-    written was complete, and the name must not be lost.
+    Where one was killed between the two steps that replace a folder, of whichever name, the second step is done first:
+    what it had written was complete, and the name must not be lost.
     """
     for scratch in target.parent.glob(f"{_SCRATCH}*"):
         lock = claim_left(scratch)
         if lock is not None:
-            if (scratch / "old").exists() and (scratch / "new").exists() and not target.exists():
-                (scratch / "new").replace(target)
+            new, old = scratch / "new", scratch / _OLD
+            for name in (path.name for path in old.iterdir()) if new.exists() and old.exists() else ():
+                if not (target.parent / name).exists():
+                    new.replace(target.parent / name)
             discard(scratch, lock)
 
 
 def _exchange(new: Path, target: Path, old: Path) -> None:
     """Move `target` to `old` and `new` to `target`; a folder cannot be replaced in one step."""
+    old.parent.mkdir()
     target.replace(old)
     try:
         new.replace(target)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lorafold.adapters import save
+from lorafold.adapters.files.atomic import remove
 from lorafold.adapters.metadata.header import signed
+from lorafold.adapters.save import save, saving
 from lorafold.commands.merge.config import MergeConfig
 from lorafold.commands.merge.page import try_merge_page
 from lorafold.commands.merge.table import not_converged, one_line, show
@@ -20,8 +22,10 @@ from lorafold.pipelines.merge.plan import make_plan, resolved
 from lorafold.pipelines.merge.settings import MergeSettings
 from lorafold.runs.inputs import adapter_paths
 from lorafold.runs.output import check_output
-from lorafold.runs.record_run import Outcome, Recorded, record_run, write_output
+from lorafold.runs.record_run import Outcome, Recorded, record_run, signed_output
 from lorafold.runs.run import Run
+
+_log = logging.getLogger(__name__)
 
 
 def _merge(page: bool, run: Run, paths: Sequence[Path], settings: MergeSettings) -> MergeResult:
@@ -37,13 +41,23 @@ def _resolved(settings: MergeSettings, count: int) -> dict[str, Any]:
 
 
 def _write(outcome: Outcome) -> dict[str, Any]:
-    """The merged adapter, and the residual beside it."""
-    written = _write_merged(outcome)
+    """The merged adapter, and the residual beside it; never one of them beside what the other was before."""
+    adapter, target = signed_output(outcome, "merged")
+    written, beside = {"output": {"path": str(target), "format": adapter.format}}, _residual_path(target)
     if outcome.result.residual is None:
+        save(adapter, target, forbid=outcome.read)
+        _warn_of_another(beside)
         return written
-    metrics, target = outcome.metrics, _residual_path(Path(written["output"]["path"]))
-    adapter = signed(outcome.result.residual.adapter, metrics["command"], metrics["config"], outcome.hashes)
-    return {**written, "residual": {"path": str(save(adapter, target, forbid=outcome.read))}}
+    metrics = outcome.metrics
+    lost = signed(outcome.result.residual.adapter, metrics["command"], metrics["config"], outcome.hashes)
+    with saving(lost, beside, forbid=outcome.read), saving(adapter, target, forbid=outcome.read):
+        remove(beside)  # both are written, and take their places one after the other
+    return {**written, "residual": {"path": str(beside)}}
+
+
+def _warn_of_another(residual: Path) -> None:
+    if residual.exists():
+        _log.warning("%s: of an earlier merge, whose loss it is; it does not belong to this one", residual)
 
 
 def _residual_path(merged: Path) -> Path:
@@ -57,7 +71,6 @@ def _extras(outcome: Outcome) -> dict[str, Any]:
     return {"page": try_merge_page(outcome.run.folder / "overlap.html", outcome.metrics, outcome.result)}
 
 
-_write_merged = write_output("merged")
 _MERGE = Recorded(
     "merge",
     work=partial(_merge, False),
