@@ -91,7 +91,7 @@ class Scene:
         """The child: dies by itself at the given step, or after so many seconds by an alarm."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if after is None:
-            _die_at(step)
+            die_at(step)
         else:
             signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
             signal.setitimer(signal.ITIMER_REAL, max(after, 1e-6))
@@ -115,7 +115,7 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file): file.read_bytes() for file in files}
 
 
-def _die_at(step: int) -> None:
+def die_at(step: int) -> None:
     """SIGKILL before the step-th call of any function that changes the disk."""
     left = [step]
 
