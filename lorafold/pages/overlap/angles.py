@@ -37,11 +37,15 @@ class RandomPair:
     high: Array  # 95 % quantile (a,)
 
 
-@cache
 def random_pair(n: int, i: int, j: int) -> RandomPair:
-    """By simulation with a seed that depends on n, i and j alone."""
-    draws = max(_DRAWS, _ANGLES // min(i, j))
-    degrees = np.rad2deg(random_angles(n, i, j, draws, np.random.default_rng((_SEED, n, i, j))))
+    """By simulation with a seed that depends on n, min(i, j) and max(i, j) alone."""
+    return _simulated(n, min(i, j), max(i, j))
+
+
+@cache
+def _simulated(n: int, a: int, b: int) -> RandomPair:
+    draws = max(_DRAWS, _ANGLES // a)
+    degrees = np.rad2deg(random_angles(n, a, b, draws, np.random.default_rng((_SEED, n, a, b))))
     low, high = np.quantile(degrees, _QUANTILES, axis=0)
     return RandomPair(_shares(degrees), low, high)
 

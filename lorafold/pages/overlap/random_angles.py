@@ -3,12 +3,12 @@
 n = ambient dimension; i, j = dimensions of two independent, uniformly random subspaces; a = min(i, j),
 b = max(i, j); d = draws.
 
-A fixed b-dimensional subspace splits a Gaussian frame (n, a) into W1 ~ Wishart_a(b) inside and W2 ~ Wishart_a(n - b)
-outside, and the squared cosines are the eigenvalues of (W1 + W2)⁻¹ W1: the real Jacobi (MANOVA) ensemble. Both
-W come from their Bartlett factors (a, a), so that the cost does not grow with n.
+The squared cosines are the eigenvalues of the real Jacobi (MANOVA) ensemble, and these are the squared singular values
+of a bidiagonal matrix (a, a) whose entries are products of independent cosines and sines with Beta-distributed squares:
+the cost does not grow with n, and no matrix is factored on the way.
 
-Sources: Absil, Edelman & Koev, Linear Algebra Appl. 414 (2006), for the ensemble; Bartlett, Proc. R. Soc. Edinburgh 53
-(1933), for the factors.
+Sources: Absil, Edelman & Koev, Linear Algebra Appl. 414 (2006), for the ensemble; Edelman & Sutton, "The beta-Jacobi
+matrix model, the CS decomposition, and generalized singular value problems", Found. Comput. Math. 8 (2008).
 """
 
 from __future__ import annotations
@@ -41,19 +41,21 @@ def _angles(n: int, a: int, b: int, draws: int, random: np.random.Generator) -> 
     """For a <= b and a + b <= n.  (d, a)"""
     if a == 0:
         return np.zeros((draws, 0))
-    inside, outside = (_bartlett(a, freedom, draws, random) for freedom in (b, n - b))
-    whole = np.linalg.cholesky(_gram(inside) + _gram(outside))
-    squared_cosines = np.linalg.eigvalsh(_gram(np.linalg.solve(whole, inside)))[:, ::-1]
+    k = np.arange(a, 0, -1)
+    inside = random.beta((b - a + k) / 2, (n - b - a + k) / 2, (draws, a))  # squared cosines
+    across = random.beta(k[1:] / 2, (n - 2 * a + 1 + k[1:]) / 2, (draws, a - 1))
+    diagonal = np.sqrt(inside)
+    diagonal[:, 1:] *= np.sqrt(1 - across)
+    above = np.sqrt((1 - inside[:, :-1]) * across)
+    squared_cosines = np.linalg.eigvalsh(_gram(diagonal, above))[:, ::-1]
     return np.arccos(np.sqrt(np.clip(squared_cosines, 0, 1)))
 
 
-def _bartlett(a: int, freedom: int, draws: int, random: np.random.Generator) -> Array:
-    """Lower triangular L with L Lᵀ ~ Wishart_a(freedom), freedom >= a.  (d, a, a)"""
-    factor = np.tril(random.standard_normal((draws, a, a)), -1)
-    row = np.arange(a)
-    factor[:, row, row] = np.sqrt(random.chisquare(freedom - row, (draws, a)))
-    return factor
-
-
-def _gram(factor: Array) -> Array:
-    return factor @ factor.swapaxes(-1, -2)
+def _gram(diagonal: Array, above: Array) -> Array:
+    """B Bᵀ of upper bidiagonal B; of a tridiagonal matrix the sign beside the diagonal changes no eigenvalue."""
+    draws, a = diagonal.shape
+    product, row = np.zeros((draws, a, a)), np.arange(a)
+    product[:, row, row] = diagonal**2
+    product[:, row[:-1], row[:-1]] += above**2
+    product[:, row[1:], row[:-1]] = product[:, row[:-1], row[1:]] = above * diagonal[:, 1:]
+    return product
