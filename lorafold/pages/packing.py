@@ -19,21 +19,21 @@ def packed(values: ArrayLike, top: float, dtype: DTypeLike) -> str:
     The error is at most top / 510 for "u1" and top / 131070 for "<u2".
     """
     levels = np.iinfo(np.dtype(dtype)).max
-    shares = np.nan_to_num(np.asarray(values, dtype=np.float64)) / top
-    return b64encode(np.round(np.clip(shares, 0, 1) * levels).astype(dtype).tobytes()).decode("ascii")
+    shares = np.fmin(np.fmax(np.asarray(values, dtype=np.float64) / top, 0), 1)  # NaN becomes 0
+    return b64encode(np.round(shares * levels).astype(dtype).tobytes()).decode("ascii")
 
 
 def plain(value: Any) -> Any:
     """In JSON's own types: floats rounded to five significant digits, what is no finite number becomes null."""
-    match value:
-        case Mapping():
-            return {str(key): plain(item) for key, item in value.items()}
-        case list() | tuple() | np.ndarray():
-            return [plain(item) for item in value]
-        case np.generic():
-            return plain(value.item())
+    match value:  # what there is most of first
         case float():
             return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
         case None | bool() | int() | str():
             return value
+        case list() | tuple() | np.ndarray():
+            return [plain(item) for item in value]
+        case np.generic():
+            return plain(value.item())
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
     return str(value)

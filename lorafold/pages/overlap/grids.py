@@ -33,7 +33,7 @@ def packed_grid(grid: ArrayLike | None, step: int) -> list[Any] | None:
 
     Of the R = ⌈k / step⌉ rows, number 0 <= r < R is i = k - step (R - 1 - r), likewise for columns: φ(k, l) is kept.
     """
-    cells = np.nan_to_num([] if grid is None else grid)
+    cells = np.fmax([] if grid is None else grid, 0)  # NaN becomes 0
     if cells.ndim != 2 or cells.size == 0:
         return None
     thin = cells[::-step, ::-step][::-1, ::-1]
