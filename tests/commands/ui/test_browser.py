@@ -20,7 +20,7 @@ from tests.pages.browser import Keys, WebDriverWait, _requested, all_of, by_id, 
 from tests.pages.browser import browser as browser
 
 no_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason="no Gradio")  # which takes seconds to import
-WAIT = 30  # seconds
+WAIT = 300  # seconds, as a machine may be loaded
 pytestmark = [needs_browser, no_gradio]
 
 
