@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,7 +127,8 @@ def _run_of_a_task() -> Iterator[Run]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from lorafold.common.parallel import cpu_threads  # here, for it imports torch
+    from lorafold.common.device import gpu_in_turn  # here, for they import torch
+    from lorafold.common.parallel import cpu_threads
     from lorafold.runs.run import Run
 
     print_anywhere()  # a sweep's workers have their own standard output
@@ -136,7 +137,10 @@ def _run_of_a_task() -> Iterator[Run]:
     folder = Path(hydra.runtime.output_dir)
     (folder / ERROR).unlink(missing_ok=True)
     try:
-        with cpu_threads(None if alone else threads_per_worker(hydra.launcher)):
+        with (
+            cpu_threads(None if alone else threads_per_worker(hydra.launcher)),
+            nullcontext() if alone else gpu_in_turn(hydra.job.num),
+        ):
             yield Run(folder, Path(hydra.runtime.cwd), list(hydra.overrides.task), alone)
     except BrokenPipeError:
         reader_left()  # no failure of the run

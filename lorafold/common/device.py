@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -31,3 +33,14 @@ def device_of(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
         raise LorafoldError(f"device={name!r} is not available here", remedy="Use device=auto or device=cpu.")
     return device
+
+
+@contextmanager
+def gpu_in_turn(number: int) -> Iterator[None]:
+    """Of several GPUs, `cuda` and `auto` are the one whose turn it is: those of a sweep's runs, by their number."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count < 2:
+        yield
+        return
+    with torch.cuda.device(number % count):
+        yield
