@@ -2,8 +2,10 @@
 
 from lorafold.core_space._columns import energies as energies
 from lorafold.core_space._frames import RANK_TOLERANCE as RANK_TOLERANCE
+from lorafold.core_space._layer import SIDES as SIDES
 from lorafold.core_space._layer import Calibration as Calibration
 from lorafold.core_space._layer import Layer as Layer
+from lorafold.core_space._layer import Side as Side
 from lorafold.core_space._lift import Liftable as Liftable
 from lorafold.core_space._lift import LiftedSide as LiftedSide
 from lorafold.core_space._lift import lift as lift

@@ -23,16 +23,31 @@ WELL_CONDITIONED, ROUGHLY = 1e6, 1e10
 
 @dataclass(frozen=True)
 class Basis:
-    """Q = X T is orthonormal and X = Q `coords`; the columns of T of dropped directions are zero."""
+    """Q = X T is orthonormal and X = Q `coords`; the columns of T of dropped directions are zero.
 
-    transform: Tensor  # (b, R, R)  T
+    Of a side that is narrower than R, Q may be the identity instead, and `coords` X itself (b, d, R).
+    """
+
+    transform: Tensor | None  # (b, R, R)  T; None: Q = I
     coords: Tensor  # (b, R, R)  QᵀX
     dims: Tensor  # (b,)  dimension of span X
     sound: Tensor  # (b,)  False where T is so large that Q needs a second pass
 
     def then(self, refined: Basis) -> Basis:
         """The basis of span X that `refined`, the basis of span Q, gives."""
-        return Basis(self.transform @ refined.transform, refined.coords @ self.coords, refined.dims, refined.sound)
+        return Basis(self.T @ refined.T, refined.coords @ self.coords, refined.dims, refined.sound)
+
+    @property
+    def T(self) -> Tensor:
+        """`transform`, of a basis of columns of X."""
+        assert self.transform is not None
+        return self.transform
+
+
+def identity_basis(X: Tensor) -> Basis:
+    """That of the whole space (b, d, R), in which the columns count as independent."""
+    dims = torch.full((len(X),), X.shape[-1], device=X.device)
+    return Basis(None, X, dims, torch.ones_like(dims, dtype=torch.bool))
 
 
 def orthonormal_basis(gram: Tensor, limit: float = WELL_CONDITIONED) -> Basis:

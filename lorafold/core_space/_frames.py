@@ -37,7 +37,7 @@ def adapter_frames(up: Tensor, down: Tensor, scale: Tensor) -> Frames:
     the singular vectors above the tolerance are taken.
     """
     bases = orthonormal_basis(up.mT @ up), orthonormal_basis(down.mT @ down)
-    left, right = up @ bases[0].transform, down @ bases[1].transform
+    left, right = up @ bases[0].T, down @ bases[1].T
     core = scale[:, None, None] * bases[0].coords @ bases[1].coords.mT
     frames = Frames(left, right, core, bases[0].dims)
     weak = (~_certainly_full(*bases, scale)).nonzero().squeeze(-1)
@@ -49,7 +49,7 @@ def _certainly_full(up: Basis, down: Basis, scale: Tensor) -> Tensor:
 
     T_AᵀT_B is an inverse if both factors have the same zero columns, that is if the trace of their product is k.
     """
-    core, inverse = up.coords @ down.coords.mT, down.transform.mT @ up.transform
+    core, inverse = up.coords @ down.coords.mT, down.T.mT @ up.T
     is_inverse = (core * inverse.mT).sum((-2, -1)) > up.dims - 0.5
     bounded = torch.linalg.matrix_norm(core) * torch.linalg.matrix_norm(inverse) < 1 / RANK_TOLERANCE
     return up.sound & down.sound & (up.dims == down.dims) & (scale != 0) & is_inverse & bounded

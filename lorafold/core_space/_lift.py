@@ -34,9 +34,10 @@ class LiftedSide:
 class Combination:
     """Columns of one side's X = [B_1 .. B_N] or [A_1ᵀ .. A_Nᵀ]."""
 
-    weights: Tensor  # (b, R, r)
+    weights: Tensor  # (b, R, r); of a basis that is the whole space, the columns themselves (b, d, r)
     moderate: bool  # little cancels in X `weights`
     across: Tensor | None = None  # C `weights` (b, K, r) of calibrated layers, see `Columns`
+    is_formed: bool = False  # whether `weights` are the columns
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Liftable:
         return self._side("left", self.left, dtype, scale), self._side("right", self.right, dtype, scale)
 
     def _side(self, side: Side, combination: Combination, dtype: torch.dtype, scale: float) -> LiftedSide:
+        if combination.is_formed:
+            return _formed(side, scale * combination.weights, dtype)
         # of a 16-bit file, float32's rounding is far below that of the file
         work = torch.float32 if combination.moderate and dtype.itemsize == 2 else torch.float64
         weights = scale * combination.weights
@@ -88,7 +91,14 @@ def lift(batch: CoreBatch, left: Tensor, right: Tensor, dtype: torch.dtype) -> t
     return liftable(batch, left, right).lift(dtype)
 
 
+def _formed(side: Side, tall: Tensor, dtype: torch.dtype) -> LiftedSide:
+    factors = (tall if side == "left" else tall.mT).to(dtype).cpu()
+    return LiftedSide([factor.contiguous() for factor in factors.unbind()], tall.mT @ tall)
+
+
 def _combination(basis: Basis, coords: Tensor) -> Combination:
+    if basis.transform is None:
+        return Combination(coords, moderate=True, is_formed=True)
     weights = basis.transform @ coords
     columns = torch.linalg.vector_norm(basis.coords, dim=-2)  # of X (b, R)
     terms = torch.linalg.vector_norm(columns[..., None] * weights, dim=-2)  # (b, r)

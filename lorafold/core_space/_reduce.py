@@ -6,18 +6,18 @@ whose own subspaces count too the core dimension is 2 R.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from lorafold.common.batched import scatter_rows, select_rows
-from lorafold.core_space._basis import ROUGHLY, WELL_CONDITIONED, Basis, orthonormal_basis
+from lorafold.core_space._basis import ROUGHLY, WELL_CONDITIONED, Basis, identity_basis, orthonormal_basis
 from lorafold.core_space._columns import columns, directions_of
 from lorafold.core_space._frames import adapter_frames
-from lorafold.core_space._layer import Layer, Side, balanced_factors, chunks
+from lorafold.core_space._layer import SIDES, Layer, Side, balanced_factors, chunks, stack_on
 from lorafold.core_space.problem import Problem
 
 
@@ -54,6 +54,7 @@ def reduce_layers(
     *,
     same_factors: bool = False,
     roughly: bool = False,
+    full: Collection[Side] = (),
 ) -> CoreBatch:
     """Reduce layers of any shapes, whose ranks fit into the slots, to one batch of core problems.
 
@@ -69,16 +70,18 @@ def reduce_layers(
             by others of the same product otherwise.
         roughly: whether bases will do that are orthonormal to 1e-6. It saves a pass over an adapter beside others of
             which it is the merge, and so all but depends on them.
+        full: sides that are narrower than R, in layers of one shape without calibration: their core space is the whole
+            space.
 
     Raises:
         NonFiniteError: NaN or Inf among the factors.
     """
     limit = ROUGHLY if roughly else WELL_CONDITIONED
-    left, right, across = _joint_bases(layers, slots, weights.device, limit)
+    left, right, across = _joint_bases(layers, slots, weights.device, limit, full)
     ill = set() if same_factors else _ill_conditioned(left, right, slots)
     if ill:
         layers = [balanced_factors(layer) if row in ill else layer for row, layer in enumerate(layers)]
-        left, right, across = _joint_bases(layers, slots, weights.device, limit)
+        left, right, across = _joint_bases(layers, slots, weights.device, limit, full)
     scales = torch.tensor([layer.scales for layer in layers], dtype=torch.float64, device=weights.device)
     ups, downs = _blocks(left.coords, slots), _blocks(right.coords, slots)
     problem, *rest = (_problem(ups, downs[k:], scales, weights) for k in range(0, len(downs), len(slots)))
@@ -86,11 +89,23 @@ def reduce_layers(
 
 
 def _joint_bases(
-    layers: Sequence[Layer], slots: Sequence[int], device: torch.device, limit: float
+    layers: Sequence[Layer], slots: Sequence[int], device: torch.device, limit: float, full: Collection[Side]
 ) -> tuple[Basis, Basis, Tensor | None]:
     """Of the left and of the right, and C of the right."""
-    left, _ = _joint_basis(layers, "left", slots, device, limit)
-    return left, *_joint_basis(layers, "right", slots, device, limit)
+    (left, _), right = (
+        (_whole_space(layers, side, slots, device), None)
+        if side in full
+        else _joint_basis(layers, side, slots, device, limit)
+        for side in SIDES
+    )
+    return left, *right
+
+
+def _whole_space(layers: Sequence[Layer], side: Side, slots: Sequence[int], device: torch.device) -> Basis:
+    X = stack_on(layers, side, slots, torch.float64, device)
+    if not bool(X.isfinite().all()):
+        raise NonFiniteError
+    return identity_basis(X)
 
 
 def _ill_conditioned(left: Basis, right: Basis, slots: Sequence[int]) -> set[int]:
@@ -99,10 +114,11 @@ def _ill_conditioned(left: Basis, right: Basis, slots: Sequence[int]) -> set[int
     The Gram matrix of such a factor loses what the columns differ by, which may be all that its product with the other
     factor has: of up = [e₁, e₁ + εe₂] and down = [-aᵀ/ε; aᵀ/ε], whose product is e₂aᵀ.
     """
+    sides = [side for side in (left, right) if side.transform is not None]
     narrow = torch.stack([side.dims < side.coords.shape[-1] for side in (left, right)]).any(0).nonzero().squeeze(-1)
     if not len(narrow):
         return set()
-    blocks = [part for side in (left, right) for part in _blocks(side.coords[narrow], slots)]
+    blocks = [part for side in sides for part in _blocks(side.coords[narrow], slots)]
     sound = torch.stack([orthonormal_basis(block.mT @ block).sound for block in blocks]).all(0)
     return set(narrow[~sound].tolist())
 
@@ -141,7 +157,7 @@ def _second_pass(basis: Basis, weak: Tensor, layers: Sequence[Layer], side: Side
     gram = torch.zeros_like(rows.coords)
     for positions in chunks(some, side, slots, gram.device):
         X = columns([some[i] for i in positions], side, slots, torch.float64, gram.device)
-        gram[positions] = X.gram(rows.transform[positions])
+        gram[positions] = X.gram(rows.T[positions])
     return scatter_rows(basis, weak, rows.then(orthonormal_basis(gram)))
 
 
@@ -151,13 +167,27 @@ def _problem(ups: Sequence[Tensor], downs: Sequence[Tensor], scales: Tensor, wei
     Args:
         ups, downs: of every adapter in core coordinates; of `downs` the first count.
     """
-    frames = [adapter_frames(up, down, scales[:, i]) for i, (up, down) in enumerate(zip(ups, downs, strict=False))]
-    width = max(up.shape[-1] for up in ups)
-    missing = [width - frame.core.shape[-1] for frame in frames]
-    return Problem(
-        left=torch.stack([pad(frame.left, (0, k)) for frame, k in zip(frames, missing, strict=True)], 1),
-        right=torch.stack([pad(frame.right, (0, k)) for frame, k in zip(frames, missing, strict=True)], 1),
-        core=torch.stack([pad(frame.core, (0, k, 0, k)) for frame, k in zip(frames, missing, strict=True)], 1),
-        dims=torch.stack([frame.dims for frame in frames], 1),
+    (b, N), width = weights.shape, max(up.shape[-1] for up in ups)
+    problem = Problem(
+        left=ups[0].new_zeros(b, N, ups[0].shape[1], width),
+        right=ups[0].new_zeros(b, N, downs[0].shape[1], width),
+        core=ups[0].new_zeros(b, N, width, width),
+        dims=torch.zeros(b, N, dtype=torch.int64, device=weights.device),
         weights=weights,
     )
+    by_slot: dict[int, list[int]] = defaultdict(list)
+    for position, up in enumerate(ups):
+        by_slot[up.shape[-1]].append(position)
+    for slot, own in by_slot.items():
+        of_slot = scales.mT[own].flatten()
+        frames = adapter_frames(torch.cat([ups[i] for i in own]), torch.cat([downs[i] for i in own]), of_slot)
+        for field in ("left", "right"):
+            getattr(problem, field)[:, own, :, :slot] = _by_layer(getattr(frames, field), b)
+        problem.core[:, own, :slot, :slot] = _by_layer(frames.core, b)
+        problem.dims[:, own] = _by_layer(frames.dims, b)
+    return problem
+
+
+def _by_layer(stacked: Tensor, b: int) -> Tensor:
+    """(n b, ..) -> (b, n, ..)"""
+    return stacked.reshape(-1, b, *stacked.shape[1:]).transpose(0, 1)

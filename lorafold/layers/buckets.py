@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from lorafold.core_space import Layer
+from lorafold.core_space import SIDES, Layer, Side
 
 # Layers of one slot layout that are worth a batch of their own.
 _FEW = 16
 # R x R float64 matrices that a layer takes in a merge from several starts, with room to spare.
 _MATRICES = 200
+# Numbers of such a matrix over all layers of a batch on a CPU: those of 48 layers of R = 128. Some fifty are held at a
+# time, 300 MB in float64 for each thread.
+_NUMBERS = 48 * 128 * 128
+# Where R is at least this, batches are of one shape of layers, if these are narrower than R.
+_WIDE = 128
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Bucket:
 
     slots: tuple[int, ...]  # columns per adapter
     positions: list[int]  # among all layers
+    full: frozenset[Side] = frozenset()  # sides that are narrower than all slots together, in layers of one shape
 
     def select(self, layers: Sequence[Layer]) -> list[Layer]:
         """The layers in it, of all."""
@@ -56,14 +62,44 @@ def split_buckets(
 ) -> list[Bucket]:
     """The buckets split into ones of at most so many layers, of equal size but for one layer.
 
-    On a CPU an even number of parts, unless there are few layers, so that none is left for one of two cores alone. On a
-    GPU as few as there is memory for.
+    On a CPU fewer where they are large, and an even number of parts, unless there are few layers, so that none is left
+    for one of two cores alone. On a GPU as few as there is memory for.
+
+    Args:
+        rank: of the subspaces that are looked for, if buckets may be joined, and sides be full.
     """
     gpu = device is not None and device.type == "cuda"
+
+    def room(bucket: Bucket) -> int:
+        return _room(device, sum(bucket.slots)) if gpu else max(1, min(most, _NUMBERS // _size(bucket, layers)))
+
     return [
-        Bucket(whole.slots, part)
-        for whole in buckets(layers, rank)
-        for part in _split(whole.positions, _room(device, sum(whole.slots)) if gpu else most, even=not gpu)
+        replace(bucket, positions=part)
+        for joined in buckets(layers, rank)
+        for bucket in (_by_shape(joined, layers, rank) if rank else [joined])
+        for part in _split(bucket.positions, room(bucket), even=not gpu)
+    ]
+
+
+def _size(bucket: Bucket, layers: Sequence[Layer]) -> int:
+    """Numbers of a matrix in core space."""
+    shape, width = layers[bucket.positions[0]].shape, sum(bucket.slots)
+    return math.prod(length if side in bucket.full else width for side, length in zip(SIDES, shape, strict=True))
+
+
+def _by_shape(bucket: Bucket, layers: Sequence[Layer], rank: int) -> list[Bucket]:
+    """Those whose sides are narrower than R apart, a bucket for each shape; such a side is its own core space."""
+    width = sum(bucket.slots)
+    if width < _WIDE:
+        return [bucket]
+    parts: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for position in bucket.positions:
+        layer = layers[position]
+        plain = layer.calibration is None and min(layer.shape) >= rank
+        parts[tuple(length if plain and length < width else 0 for length in layer.shape)].append(position)
+    return [
+        Bucket(bucket.slots, own, frozenset(side for side, length in zip(SIDES, lengths, strict=True) if length))
+        for lengths, own in parts.items()
     ]
 
 

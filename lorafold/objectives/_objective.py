@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lorafold.objectives._model import Model, expand
-from lorafold.objectives._terms import Term, chordal_counterpart, more_cautious
+from lorafold.objectives._terms import QuadraticTerm, Term, chordal_counterpart, more_cautious
 
 # F below this part of its largest value counts as that: rounding is to decide nothing.
 _SMALLEST = 1e-10
@@ -95,6 +95,12 @@ class Objective:
         seen = left.mT[:, None] @ (self.targets @ right[:, None])  # XᵀT_jY (b, J, p, q)
         sides = self.left.expand(left, self.rank), self.right.expand(right, self.rank)
         return expand(*sides, seen, self.rank, self.constant, self.strictness)
+
+    def expand_here(self) -> Model:
+        """The same where left and right are identities, of a quadratic distance: without a product of p³."""
+        assert isinstance(self.left, QuadraticTerm) and isinstance(self.right, QuadraticTerm)
+        sides = self.left.expand_here(self.rank), self.right.expand_here(self.rank)
+        return expand(*sides, self.targets, self.rank, self.constant, self.strictness)
 
     @property
     def energies(self) -> tuple[Tensor, Tensor]:

@@ -75,7 +75,11 @@ class QuadraticTerm:
         return self.constant - (frame * seen).sum((1, 2)), -2 * seen
 
     def expand(self, basis: Tensor, rank: int) -> QuadraticSide:
-        form = -2 * (basis.mT @ (self.form @ basis))
+        return replace(self, form=basis.mT @ (self.form @ basis)).expand_here(rank)
+
+    def expand_here(self, rank: int) -> QuadraticSide:
+        """The same at the first `rank` unit vectors."""
+        form = -2 * self.form
         inward = form[:, :rank, :rank]
         trace = inward.diagonal(dim1=-2, dim2=-1).sum(-1)
         return QuadraticSide(self.constant + trace / 2, inward, form[:, rank:, :rank], form[:, rank:, rank:])

@@ -14,8 +14,9 @@ from torch import Tensor
 from lorafold.common.batched import map_tensors, select_rows
 from lorafold.geometry import polar
 from lorafold.objectives import Objective, split
-from lorafold.solvers._bases import Bases, completed
+from lorafold.solvers._bases import Bases, completed, in_bases, turn_to, unit_vectors
 from lorafold.solvers._conjugate_gradients import preconditioner
+from lorafold.solvers._leading import is_large
 from lorafold.solvers._solution import Point
 
 # Steps for all modules, and for those whose smallest Ritz value after them is below this part of the largest.
@@ -45,16 +46,17 @@ def curvature(objective: Objective, at: Point) -> Curvature:
     Ritz value is never below the smallest eigenvalue.
     A Hessian that is zero but for rounding, and one without directions, count as 1.
     """
-    bases = Bases(completed(at.left), completed(at.right))
+    bases, seen = _around(objective, at)
     rows = sum(basis.shape[-1] - objective.rank for basis in (bases.left, bases.right))
     if not rows:
         nowhere = at.left.new_zeros(len(at.value), 0, objective.rank)
         return Curvature(torch.ones_like(at.value), nowhere, torch.zeros_like(at.value), bases)
-    bend, scale = _second_derivative(objective, bases)
+    bend, scale = _second_derivative(objective, bases, seen)
     values, vector = _lanczos(bend, scale, _STEPS)
     unclear = (values[:, 0] < _CLEAR * values[:, -1]).nonzero().squeeze(-1)
     if len(unclear):
-        bend, scale = _second_derivative(select_rows(objective, unclear), select_rows(bases, unclear))
+        fewer = seen and select_rows(seen, unclear)
+        bend, scale = _second_derivative(select_rows(objective, unclear), select_rows(bases, unclear), fewer)
         fine, direction = _lanczos(bend, scale, _MORE_STEPS)
         values, vector = values.index_copy(0, unclear, fine), vector.index_copy(0, unclear, direction)
     size = values.abs().amax(-1)
@@ -88,10 +90,20 @@ def lowest_along(objective: Objective, bend: Curvature, lengths: Sequence[float]
     return best
 
 
-def _second_derivative(objective: Objective, bases: Bases) -> tuple[Product, Tensor]:
+def _around(objective: Objective, at: Point) -> tuple[Bases, Objective | None]:
+    """Whole bases, and of a large problem the objective in their coordinates, in float32."""
+    if not is_large(objective):
+        return Bases(completed(at.left), completed(at.right)), None
+    left, right = turn_to(at.left), turn_to(at.right)
+    single = in_bases(*(map_tensors(record, Tensor.float) for record in (objective, left, right)))
+    return Bases(left(unit_vectors(at.left)), right(unit_vectors(at.right))), single
+
+
+def _second_derivative(objective: Objective, bases: Bases, seen: Objective | None) -> tuple[Product, Tensor]:
     """The product with Hess F, and D (b, n, r)."""
     if objective.is_curved:
-        single = map_tensors(objective.expand(bases.left, bases.right), Tensor.float)
+        model = seen.expand_here() if seen else objective.expand(bases.left, bases.right)
+        single = map_tensors(model, Tensor.float)
         return single.hessian, preconditioner(single)
     rank = objective.rank
     rows = bases.left.shape[-1] + bases.right.shape[-1] - 2 * rank

@@ -22,7 +22,7 @@ from lorafold.solvers._solution import Point, point
 # Products with the Hessian per Newton step.
 _PRODUCTS = 8
 # The first radius, in lengths of the preconditioned gradient.
-_FIRST_RADIUS = 3.0
+FIRST_RADIUS = 3.0
 # A step is taken if F falls by the first part of what the model says; the radius shrinks below the second part and may
 # grow above the third.
 _TAKEN, _POOR, _GOOD = 0.05, 0.25, 0.75
@@ -34,7 +34,7 @@ _WORTH_RECORDING = 4_000_000
 # Relative gradient norm that float32 reaches.
 _COARSE = 3e-5
 # ‖(K, L)‖ of a step at most: tangents of angles. What is longer would lose digits in the retraction, or lead astray.
-_LONGEST = 10.0
+LONGEST = 10.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _evaluated(objective: Objective, at: Point) -> Point:
 def _begin(objective: Objective, bases: Bases) -> _State:
     model = objective.expand(bases.left, bases.right)
     length = (model.gradient.square() / preconditioner(model)).sum((1, 2)).sqrt()
-    return _State(bases, model, _FIRST_RADIUS * length)
+    return _State(bases, model, FIRST_RADIUS * length)
 
 
 def _stepped(objective: Objective, here: _State, search: Callable[[Model, Tensor], Step], tol: float) -> _State:
@@ -113,7 +113,7 @@ def _stepped(objective: Objective, here: _State, search: Callable[[Model, Tensor
     step = search(here.model, here.radius)
     rows = here.bases.left.shape[-1] - objective.rank
     length = torch.linalg.vector_norm(step.move, dim=(1, 2), keepdim=True)
-    K, L = split(step.move * (_LONGEST / length.clamp_min(_LONGEST)), rows)
+    K, L = split(step.move * (LONGEST / length.clamp_min(LONGEST)), rows)
     bases = Bases(turned(here.bases.left, K), turned(here.bases.right, L))
     there = _State(bases, objective.expand(bases.left, bases.right), here.radius)
     taken, radius = _judged(step, here, there, objective.rounding)
@@ -141,8 +141,13 @@ def _in_single(model: Model, radius: Tensor) -> Step:
 
 def _judged(step: Step, here: _State, there: _State, rounding: Tensor) -> tuple[Tensor, Tensor]:
     """Whether to take each step (b,), and the next radius (b,). Decreases below `rounding` count as agreeing."""
-    agreement = (here.model.value - there.model.value + rounding) / (step.decrease + rounding)
-    radius = torch.where(agreement >= _POOR, here.radius, here.radius / 4)  # NaN, from float32's limits, is poor
+    return judged(step, here.model.value - there.model.value, here.radius, rounding)
+
+
+def judged(step: Step, decrease: Tensor, radius: Tensor, rounding: Tensor) -> tuple[Tensor, Tensor]:
+    """The same from what F decreased by (b,), and the radius so far."""
+    agreement = (decrease + rounding) / (step.decrease + rounding)
+    radius = torch.where(agreement >= _POOR, radius, radius / 4)  # NaN, from float32's limits, is poor
     radius = torch.where((agreement > _GOOD) & step.at_edge, 2 * radius, radius)
     return agreement > _TAKEN, radius
 

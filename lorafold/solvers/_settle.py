@@ -14,16 +14,20 @@ from lorafold.common.batched import map_tensors, scatter_rows, select_rows
 from lorafold.objectives import Objective
 from lorafold.solvers._bases import Bases, completed
 from lorafold.solvers._curvature import curvature, lowest_along
+from lorafold.solvers._leading import bound, framed, is_large, leading
 from lorafold.solvers._newton import approach, descend
 from lorafold.solvers._solution import Method, Point, Solution, point
 from lorafold.solvers._starts import forms, starts
 from lorafold.solvers._sweeps import sweeps
+from lorafold.solvers._thin import descend_thin
 
 # A module that converges from its first start in so many Newton steps has hardly a better minimum elsewhere.
 _EASY = 5
 # Other starts are left where they come so near to a point that is known: Σ sin²θ of either side. Steps after which this
 # is asked where float32 does not do for them.
 _NEAR, _EARLY = 0.1, {Method.NEWTON: 2, Method.SWEEPS: 10}
+# Of the tolerance: in leading subspaces, and after them, where a step costs little; what float64 is sure to reach.
+_COARSER, _FINER, _FINEST = 10.0, 0.1, 1e-9
 # So many steps in float32 at most; the rest is for float64, whatever they have reached.
 _COARSE_STEPS = 16
 # A later start has to be better by this part of F: so that rounding decides nothing.
@@ -104,6 +108,8 @@ def begin(objective: Objective, descent: Descent, count: int | None) -> Progress
 
     A module for which the relaxed point is the solution, as where either term stands alone, has no other start.
     """
+    if is_large(objective) and descent.max_steps:
+        return _begin_large(objective, descent, count)
     at = forms(objective)
     first = _at(objective, at.relaxed)
     none = torch.zeros_like(first.value, dtype=torch.int64)
@@ -129,6 +135,24 @@ def begin(objective: Objective, descent: Descent, count: int | None) -> Progress
         at=scatter_rows(first, rows, best),
         steps=none.index_copy(0, rows, steps),
         method=here.method.index_copy(0, rows, how),
+    )
+
+
+def _begin_large(objective: Objective, descent: Descent, count: int | None) -> Progress:
+    """From all starts in the leading subspaces, and from there on the whole sides."""
+    at = leading(objective)
+    small = at.restricted(objective)
+    near = begin(small, replace(descent, tol=_COARSER * descent.tol), count)
+    frames = framed(small, at, near.at.left, near.at.right)
+    left, right = (frame[..., : objective.rank].contiguous() for frame in frames)
+    tol = min(descent.tol, max(_FINER * descent.tol, _FINEST))
+    left, right, more = descend_thin(objective, left, right, frames, tol, descent.max_steps)
+    return replace(
+        near,
+        at=point(objective, left, right),
+        steps=near.steps + more,
+        method=torch.full_like(near.method, int(descent.method)),
+        bound=bound(objective, at),
     )
 
 

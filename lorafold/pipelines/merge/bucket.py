@@ -69,7 +69,8 @@ def merge_bucket(bucket: Bucket, layers: Sequence[Layer], plan: Plan, compare: b
     with clock("gram"):
         weights = torch.tensor([plan.weights.of(layer.name) for layer in own], dtype=torch.float64)
         count = weights.shape[1]
-        batch = reduce_layers(own, slots, pad(weights, (0, len(slots) - count)).to(plan.device))
+        padded = pad(weights, (0, len(slots) - count)).to(plan.device)
+        batch = reduce_layers(own, slots, padded, full=bucket.full)
         batch, whole = apart(batch, count) if plan.core.whole else (batch, None)
     with clock("solve"):
         solution = plan.solve(plan.objective(batch.problem, min(plan.core_rank or width, width)))

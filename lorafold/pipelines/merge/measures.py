@@ -13,6 +13,9 @@ from torch import Tensor
 from lorafold.common.text import brief
 from lorafold.core_space.problem import Problem
 
+# Of frames that are multiplied with all others at a time.
+_COLUMNS = 512
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -54,11 +57,18 @@ def _phi(frames: Tensor, frame: Tensor, dims: Tensor) -> Tensor:
 
 
 def _phi_inputs(frames: Tensor, dims: Tensor) -> Tensor:
+    b, N, p, K = frames.shape
+    if N == 1:
+        return frames.new_full((b,), torch.nan)
+    wide, step = frames.transpose(1, 2).reshape(b, p, N * K), max(1, _COLUMNS // K)
     pairs = []
-    for i in range(frames.shape[1] - 1):
-        overlap = (frames[:, i : i + 1].mT @ frames[:, i + 1 :]).square().sum((-2, -1))
-        pairs.append(_ratio(overlap, torch.minimum(dims[:, i : i + 1], dims[:, i + 1 :]).to(overlap.dtype)))
-    return torch.cat(pairs, 1).nanmean(-1) if pairs else frames.new_full(frames.shape[:1], torch.nan)
+    for i in range(0, N, step):  # each with itself and those after it
+        products = wide[..., i * K : (i + step) * K].mT @ wide[..., i * K :]
+        overlap = products.square_().view(b, -1, K, N - i, K).sum((2, 4))  # (b, step, N - i)
+        least = torch.minimum(dims[:, i : i + step, None], dims[:, None, i:]).to(overlap.dtype)
+        later = torch.ones_like(least[0], dtype=torch.bool).triu(1)
+        pairs.append(torch.where(later, _ratio(overlap, least), torch.nan).flatten(1))
+    return torch.cat(pairs, 1).nanmean(-1)
 
 
 def _ratio(value: Tensor, of: Tensor) -> Tensor:

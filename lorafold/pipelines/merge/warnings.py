@@ -23,6 +23,8 @@ _STRONG = 10
 _VANISHING, _KEPT = 0.25, 0.95
 _ROUNDING = 1e-9
 _NAMED = 3
+# Of more adapters no other rank is tried: each costs more than the merge, and none keeps nearly all of every one.
+_MANY = 16
 
 
 def warn_of_inputs(inputs: Sequence[Adapter]) -> None:
@@ -70,14 +72,15 @@ def warn_of_vanishing(
         rank: of the merge.
         most: the largest rank to try.
         kept_at: what a merge of another rank keeps. It is asked only if there is something to say, of the double, four
-            times the rank and so on, then half-way back, so that what is promised has been seen.
+            times the rank and so on, then half-way back, so that what is promised has been seen; of more than sixteen
+            adapters never.
     """
     lost = [i for i, share in enumerate(shares) if share < _VANISHING]
     if not lost:
         return
     words = [f"{_name(i, inputs[i])} keeps {100 * shares[i]:.2g} %" for i in lost[:_NAMED]]
     more = f" and {len(lost) - _NAMED} more less than a quarter" if len(lost) > _NAMED else ""
-    remedy = _remedy(rank, most, kept_at)
+    remedy = _remedy(rank, most, kept_at) if len(inputs) <= _MANY else ""
     _log.warning("%s%s of its energy at rank %d, the mean over its modules%s", ", ".join(words), more, rank, remedy)
 
 
