@@ -5,6 +5,7 @@ Nothing here imports torch before a command runs, so that help, completion and m
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -53,14 +54,28 @@ def task(name: str, config: DictConfig) -> Any:
         from lorafold.cli.config import read
 
         command = COMMANDS[name]
-        return command.run(run, read(config, command.config))
+        settings = read(config, command.config)
+        command.load()
+        _collect_garbage()
+        return command.run(run, settings)
     return None  # a failed run of a sweep
 
 
 def main() -> None:
     """The entry point of the console script and of `python -m lorafold`."""
-    with ends_as_programs_do():
-        _answer(sys.argv[1:])
+    gc.disable()
+    try:
+        with ends_as_programs_do():
+            _answer(sys.argv[1:])
+    finally:
+        gc.enable()
+
+
+def _collect_garbage() -> None:
+    """From here on, and not among what was imported: it stays, and to look through it again and again takes a while."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _answer(line: list[str]) -> None:

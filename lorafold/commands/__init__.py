@@ -6,6 +6,7 @@ says and leaves); and an entry here. Free of torch and of Hydra.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -48,9 +49,13 @@ class Command:
 
     def run(self, run: Run, config: Any) -> Any:
         """Do it; returns what a sweeper is to look at, if anything."""
-        module, _, name = self.function.partition(":")
-        result = getattr(import_module(f"lorafold.commands.{module}"), name)(run, config)
+        result = self.load()(run, config)
         return result if self.scored else None
+
+    def load(self) -> Callable[[Run, Any], Any]:
+        """The function, imported with all that it needs."""
+        module, _, name = self.function.partition(":")
+        return getattr(import_module(f"lorafold.commands.{module}"), name)
 
 
 COMMANDS: dict[str, Command] = {

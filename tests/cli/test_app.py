@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 import lorafold
 from lorafold.adapters import load
+from lorafold.cli import app
 from lorafold.cli.app import main
 from lorafold.commands import COMMANDS
 from lorafold.common.options import choices
@@ -231,3 +233,21 @@ def test_the_console_script_is_the_same_program(tmp_path):
     assert entry.value == "lorafold.cli.app:main"
     process = subprocess.run((script, "--version"), cwd=tmp_path, capture_output=True, text=True, check=True)
     assert process.stdout == run("--version", cwd=tmp_path).stdout
+
+
+def test_garbage_waits_until_all_is_imported(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lorafold", "--version"])
+    monkeypatch.setattr(app, "_answer", lambda line: print(gc.isenabled()))
+    main()
+    assert capsys.readouterr().out == "False\n"
+    assert gc.isenabled()
+
+
+def test_a_run_collects_garbage_that_is_its_own():
+    gc.disable()
+    try:
+        app._collect_garbage()
+        assert gc.isenabled() and gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+        gc.enable()
