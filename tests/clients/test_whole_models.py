@@ -160,6 +160,26 @@ def test_peft_makes_the_tuned_model_of_base_and_what_is_extracted(kind: str, tmp
     assert (after - wanted).abs().max() < 1e-3 * (before - wanted).abs().max()
 
 
+@pytest.mark.parametrize("kind", ["bert", "llama", "gpt2", "conv"])
+def test_extracted_factors_are_the_best_of_their_rank_in_dense_float64(kind: str, tmp_path: Path) -> None:
+    generator, tuned = torch.Generator().manual_seed(4), MODELS[kind]()
+    for parameter in tuned.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        MODELS[kind]().save_pretrained(tmp_path / "base", max_shard_size="2kB")
+        tuned.save_pretrained(tmp_path / "tuned", max_shard_size="2kB")
+    before, after = (tensors(tmp_path / name) for name in ("base", "tuned"))
+    found = lorafold.extract(tmp_path / "base", tmp_path / "tuned", rank=2).adapter
+    assert len(found.modules) > 3
+    for name, module in found.modules.items():
+        matrix = (after[f"./{name}.weight"].double() - before[f"./{name}.weight"].double()).flatten(1)
+        U, S, Vh = torch.linalg.svd(matrix.mT if kind == "gpt2" else matrix, full_matrices=False)
+        best = (U[:, :2] * S[:2]) @ Vh[:2]
+        error = (module.scale * module.up.double() @ module.down.double() - best).norm() / best.norm()
+        assert error < 1e-6, name
+
+
 def _take_norms_back(model: nn.Module) -> None:
     """PEFT loads no batch norm without its running means."""
     theirs = dict(base_model("conv").named_parameters())
