@@ -95,8 +95,9 @@ def _around(objective: Objective, at: Point) -> tuple[Bases, Objective | None]:
     if not is_large(objective):
         return Bases(completed(at.left), completed(at.right)), None
     left, right = turn_to(at.left), turn_to(at.right)
-    single = in_bases(*(map_tensors(record, Tensor.float) for record in (objective, left, right)))
-    return Bases(left(unit_vectors(at.left)), right(unit_vectors(at.right))), single
+    single = map_tensors(objective, Tensor.float)
+    seen = in_bases(single, map_tensors(left, Tensor.float), map_tensors(right, Tensor.float))
+    return Bases(left(unit_vectors(at.left)), right(unit_vectors(at.right))), seen
 
 
 def _second_derivative(objective: Objective, bases: Bases, seen: Objective | None) -> tuple[Product, Tensor]:

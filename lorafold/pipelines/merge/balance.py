@@ -24,7 +24,7 @@ _MOST_GAIN = 10.0
 # Of outputs, see `intensity`; chosen on validation examples of two models, docs/quality.md.
 _LARGE = 0.08
 
-SATURATE = "saturate"
+SATURATE: Literal["saturate"] = "saturate"
 Balance = float | Literal["saturate"]
 
 

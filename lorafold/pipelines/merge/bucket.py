@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from lorafold.common.stopwatch import Stopwatch
 from lorafold.core_space import RANK_TOLERANCE, CoreBatch, Layer, Liftable, liftable, reduce_layers
+from lorafold.core_space.problem import Problem
 from lorafold.geometry.eigen import eigh
 from lorafold.geometry.singular import SVD, svd
 from lorafold.layers.buckets import Bucket
@@ -64,14 +65,10 @@ def merge_bucket(bucket: Bucket, layers: Sequence[Layer], plan: Plan, compare: b
         compare: whether the adapters and the merged one are compared as well; never in the norm of statistics.
     """
     clock = Stopwatch()
-    own, slots, width = bucket.select(layers), bucket.slots, sum(bucket.slots)
+    own, width = bucket.select(layers), sum(bucket.slots)
     rank = min(plan.rank or width, width)
     with clock("gram"):
-        weights = torch.tensor([plan.weights.of(layer.name) for layer in own], dtype=torch.float64)
-        count = weights.shape[1]
-        padded = pad(weights, (0, len(slots) - count)).to(plan.device)
-        batch = reduce_layers(own, slots, padded, full=bucket.full)
-        batch, whole = apart(batch, count) if plan.core.whole else (batch, None)
+        batch, whole = _reduced(bucket, own, plan)
     with clock("solve"):
         solution = plan.solve(plan.objective(batch.problem, min(plan.core_rank or width, width)))
     with clock("core"):
@@ -97,6 +94,15 @@ def merge_bucket(bucket: Bucket, layers: Sequence[Layer], plan: Plan, compare: b
             compared = compared_in_core(batch, bucket.positions, solution, parts, kept)
     measured = update_norms(cores, _real(merged, rounding), batch.problem.weights, batch.problem.energies)
     return MergedBucket(factors, measured, ranks, _energies(batch), solution, measures, clock.seconds, compared)
+
+
+def _reduced(bucket: Bucket, own: Sequence[Layer], plan: Plan) -> tuple[CoreBatch, Problem | None]:
+    """The layers in core space; apart from the adapters what a rule of whole layers has made of them."""
+    weights = torch.tensor([plan.weights.of(layer.name) for layer in own], dtype=torch.float64)
+    count = weights.shape[1]
+    padded = pad(weights, (0, len(bucket.slots) - count)).to(plan.device)
+    batch = reduce_layers(own, bucket.slots, padded, full=bucket.full)
+    return apart(batch, count) if plan.core.whole else (batch, None)
 
 
 def _energies(batch: CoreBatch) -> Tensor:
