@@ -114,11 +114,19 @@ def _cpu() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
+def measure_whole_models(job: Json) -> Json:
+    """One step of `whole_models.py`."""
+    from whole_models import STEPS
+
+    return STEPS[job["step"]](job)
+
+
 TASKS = {
     "write": write,
     "floor": measure_floor,
     "lorafold": measure_lorafold,
     "rivals": measure_rivals,
+    "whole models": measure_whole_models,
     "environment": environment,
 }
 
