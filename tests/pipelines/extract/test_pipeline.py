@@ -11,6 +11,7 @@ from torch import Tensor
 import lorafold
 from lorafold.adapters import Adapter
 from lorafold.common.errors import LorafoldError
+from lorafold.common.parallel import cpu_threads
 from tests.adapters.checkpoints.models import changed, llama, model_file, model_folder
 from tests.adapters.checkpoints.test_layout import flux_parts, flux_whole
 from tests.adapters.samples import normal, update
@@ -36,6 +37,16 @@ def worst(adapter: Adapter, expected: dict[str, Tensor]) -> float:
     return max(
         float((update(adapter.modules[name]) - matrix).norm() / matrix.norm()) for name, matrix in expected.items()
     )
+
+
+def test_two_layers_at_a_time_are_what_one_is(tmp_path):
+    base, tuned = pair(tmp_path, changed(llama(), rank=3))
+    alone = lorafold.extract(base, tuned, rank=2)
+    with cpu_threads(2):
+        both = lorafold.extract(base, tuned, rank=2)
+    assert list(both.adapter.modules) == list(alone.adapter.modules)
+    for name, module in alone.adapter.modules.items():
+        assert module.up.equal(both.adapter.modules[name].up) and module.down.equal(both.adapter.modules[name].down)
 
 
 @pytest.mark.parametrize("exact", [False, True])

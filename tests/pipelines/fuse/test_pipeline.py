@@ -16,6 +16,7 @@ from torch import Tensor
 import lorafold
 from lorafold.adapters.checkpoints.checkpoint import open_checkpoint
 from lorafold.common.errors import LorafoldError
+from lorafold.common.parallel import cpu_threads
 from tests.adapters.checkpoints.models import LLAMA, llama, model_file, model_folder
 from tests.adapters.checkpoints.test_layout import flux_parts, flux_whole
 from tests.adapters.samples import kohya_file, kohya_pair, normal, peft_folder, peft_pair
@@ -51,6 +52,25 @@ def test_the_weighted_sum_in_float64(tmp_path):
     exact = llama()[KEY].double() + 0.7 * product(adapters[0]) - 0.3 * product(adapters[1])
     assert torch.equal(found.pop(KEY), exact.float())
     assert all(torch.equal(tensor, llama()[key]) for key, tensor in found.items())
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+def test_two_tensors_at_a_time_are_what_one_is(tmp_path, rounding):
+    base = model_folder(tmp_path / "base", llama(torch.bfloat16))
+    names = [key.removesuffix(".weight") for key in LLAMA]
+    adapters = [adapter(tmp_path / name, name=name) for name in names]
+    alone = fused(base, adapters, rounding=rounding)
+    with cpu_threads(2):
+        model = lorafold.fuse(base, adapters, rounding=rounding).write(tmp_path / "fused")
+    assert [entry["name"] for entry in model.metrics()["modules"]] == [key for key in model_order(base) if key in LLAMA]
+    found = {name: stored.read() for name, stored in open_checkpoint(model.path).tensors.items()}
+    assert found.keys() == alone.keys() and all(torch.equal(found[key], alone[key]) for key in alone)
+
+
+def model_order(base: Path) -> list[str]:
+    """As the tensors lie in the files."""
+    tensors = open_checkpoint(base).tensors
+    return sorted(tensors, key=lambda name: (tensors[name].file, tensors[name].start))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
