@@ -54,5 +54,6 @@ def _write(path: Path, metrics: Mapping[str, Any], result: MergeResult) -> None:
     compared = compared_already(adapters, result.compared) if result.compared else compare_roughly(adapters)
     content = {**{key: metrics[key] for key in ("command", "config", "environment")}, **compared.metrics()}
     content["inputs"] = [*metrics["inputs"], content["inputs"][-1] | {"role": "merged"}]
+    content["summary"]["seconds"] = metrics["summary"]["seconds"]
     content["result"] = _result(metrics)
     write_page(path, content, compared.grids)

@@ -66,6 +66,7 @@ def test_what_the_page_says_is_what_the_merge_measured(here):
 
 def test_the_page_opens_with_what_the_merge_came_to(here):
     metrics = merge(here, config(here, 2))
+    assert {"read", "solve", "compare", "total"} <= content(here.folder)["run"]["seconds"].keys()
     result = content(here.folder)["result"]
     assert result["words"] == in_words(metrics)
     for key, value in {
