@@ -95,9 +95,9 @@ def _around(objective: Objective, at: Point) -> tuple[Bases, Objective | None]:
     if not is_large(objective):
         return Bases(completed(at.left), completed(at.right)), None
     left, right = turn_to(at.left), turn_to(at.right)
-    single = map_tensors(objective, Tensor.float)
-    seen = in_bases(single, map_tensors(left, Tensor.float), map_tensors(right, Tensor.float))
-    return Bases(left(unit_vectors(at.left)), right(unit_vectors(at.right))), seen
+    turns = map_tensors(left, Tensor.float), map_tensors(right, Tensor.float)
+    single = in_bases(map_tensors(objective, Tensor.float), *turns)
+    return Bases(left(unit_vectors(at.left)), right(unit_vectors(at.right))), single
 
 
 def _second_derivative(objective: Objective, bases: Bases, seen: Objective | None) -> tuple[Product, Tensor]:

@@ -54,16 +54,28 @@ CASES: dict[str, Case] = {
     "llama8x16": Case(
         "Llama-3-8B", shapes.llama3_8b(), "peft", "bfloat16", (16,) * 8, (32, 16) * 4, at_most={"chordal": 6}
     ),
+    **{
+        f"many{count}": Case(
+            f"every eighth layer of SD 1.5, {count} adapters",
+            shapes.sd15()[::8],
+            "kohya",
+            "float16",
+            (16,) * count,
+            (16, 1) * (count // 2),
+        )
+        for count in (4, 16, 64)
+    },
     "tiny": Case("part of SD 1.5", shapes.sd15()[:12] + shapes.sd15()[192:198], "kohya", "float16", (8, 16), (4, 1), 8),
 }
-DEFAULT_CASES = tuple(name for name in CASES if name != "tiny")
+DEFAULT_CASES = tuple(name for name in CASES if name != "tiny" and not name.startswith("many"))
 
-# 1x to 8x the modules; m + n at fixed m n; m n at fixed m + n. No side is below 512: between subspaces of a narrow
-# layer, chance alone makes overlaps that take the solver more turns.
+# 1x to 8x the modules; m + n at fixed m n; m n at fixed m + n; 4 to 64 adapters. In the first three no side is below
+# 512: between subspaces of a narrow layer, chance alone makes overlaps that take the solver more turns.
 SCALING: dict[str, tuple[str, ...]] = {
     "modules": tuple(f"{count}x1280x1280" for count in (33, 66, 132, 264)),
     "m+n": tuple(f"16x{m}x{n}" for m, n in ((4096, 4096), (2048, 8192), (1024, 16384), (512, 32768))),
     "mn": tuple(f"16x{m}x{n}" for m, n in ((512, 7680), (1024, 7168), (2048, 6144), (4096, 4096))),
+    "adapters": ("many4", "many16", "many64"),
 }
 
 

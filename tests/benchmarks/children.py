@@ -92,7 +92,7 @@ def _describe(case: Case) -> Json:
 
 def _summary(runs: Sequence[Json]) -> Json:
     """Median, minimum and maximum of what was measured; from the last run what does not vary."""
-    numbers = [key for key in ("seconds", "startup", "peak_mib", "floor_ratio") if key in runs[0]]
+    numbers = [key for key in ("seconds", "cpu_seconds", "startup", "peak_mib", "floor_ratio") if key in runs[0]]
     stages = {stage: median(run["stages"][stage] for run in runs) for stage in runs[0]["stages"]}
     spread = {key: _spread([run[key] for run in runs]) for key in numbers}
     return runs[-1] | spread | {"stages": stages, "runs": [run["seconds"] for run in runs]}

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 Json = dict[str, Any]
@@ -84,12 +84,13 @@ def _measure(job: Json, run: Callable[[list[Path], Path, int], dict[str, float]]
 
     with TemporaryDirectory(dir=job["scratch"]) as folder:
         run(list(map(Path, job["warm_up"])), Path(folder) / "small.safetensors", 8)
-        start = perf_counter()
+        start, cpu = perf_counter(), process_time()
         stages = run(list(map(Path, job["inputs"])), Path(folder) / job["output"], job["rank"])
-        seconds = perf_counter() - start
+        seconds, cpu_seconds = perf_counter() - start, process_time() - cpu
         written = tensor_file(Path(folder, job["output"])).stat().st_size
     return {
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "stages": stages,
         "startup": start - _STARTED,
         "peak_mib": _peak_mib(),

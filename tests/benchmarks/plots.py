@@ -11,6 +11,7 @@ _STAGES = ("read", "gram", "solve", "core", "lift", "write")
 _QUESTIONS: dict[str, tuple[str, str, Callable[[Json], float]]] = {
     "modules": ("more modules, 1280 x 1280", "modules", lambda case: case["modules"]),
     "m+n": ("longer sides, m n fixed", "m + n", lambda case: case["widths"] / case["modules"]),
+    "adapters": ("more adapters of rank 16, 33 layers", "adapters", lambda case: len(case["ranks"])),
     "mn": ("larger ΔW, m + n fixed", "m n / 10⁶", lambda case: case["numbers"] / case["modules"] / 1e6),
 }
 

@@ -3,7 +3,7 @@
     python tests/benchmarks/speed.py                               # everything: an hour or more
     python tests/benchmarks/speed.py --cases sd15,sdxl             # two pairs, with all rivals
     python tests/benchmarks/speed.py --cases llama64 --skip-rivals # dense SVDs of 14336 x 4096 take minutes each
-    python tests/benchmarks/speed.py --cases scaling               # cost against modules, m + n and m n
+    python tests/benchmarks/speed.py --cases scaling               # cost against modules, m + n, m n and adapters
 
 Writes speed.md, speed.json and speed.png into --out. The adapters are generated (see synthetic.py), once per --data, in
 shapes of real models; they are read from the page cache. Every measurement is a process of its own, so that peaks of
