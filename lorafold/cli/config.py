@@ -32,13 +32,11 @@ _EXTRAS = {
 
 
 def register(command: str) -> None:
-    """Tell Hydra what `conf/*.yaml` refer to: the schema of each command, and the name of this one."""
-    store = ConfigStore.instance().store
-    for name, each in COMMANDS.items():
-        node = OmegaConf.structured(each.config)
-        OmegaConf.set_readonly(node, False)  # of a frozen dataclass: else neither YAML nor the command line change it
-        store(name=f"{name}_schema", node=node)
-    settings = COMMANDS[command].config
+    """Tell Hydra what `conf/COMMAND.yaml` refers to: the schema of the command, and its name."""
+    store, settings = ConfigStore.instance().store, COMMANDS[command].config
+    node = OmegaConf.structured(settings)
+    OmegaConf.set_readonly(node, False)  # of a frozen dataclass: else neither YAML nor the command line change it
+    store(name=f"{command}_schema", node=node)
     text = help_text(command, settings, settings.help)
     store(name="command", node={"hydra": {"job": {"name": command}, "help": {"template": text}}}, package="_global_")
     register_plugins()
