@@ -20,6 +20,8 @@ Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 # The smallest positive number: the logarithm of a p-value that underflows stays finite.
 _TINY = float(np.finfo(np.float64).tiny)
+# Of φ.
+_TIE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,14 @@ def combined_p(p_values: Array) -> float | None:
 
 
 def sign_test(excess: Array) -> SignTest:
-    """One-sided paired sign test over modules on φ - E φ (s, M), right against left; ties are dropped."""
+    """One-sided paired sign test over modules on φ - E φ (s, M), right against left; ties are dropped.
+
+    A tie is what rounding alone tells apart, as where one of two subspaces holds the other: φ = 1 on either side.
+    """
     from scipy.special import bdtrc
 
     difference = excess[1] - excess[0]
-    larger, compared = int((difference > 0).sum()), int((np.abs(difference) > 0).sum())
+    larger, compared = int((difference > _TIE).sum()), int((np.abs(difference) > _TIE).sum())
     return SignTest(compared, larger, float(bdtrc(larger - 1, compared, 0.5)) if compared else None)
 
 
