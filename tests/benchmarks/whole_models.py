@@ -259,7 +259,11 @@ def written(document: str) -> str:
 def table(result: Json) -> str:
     """What was missed, then all that was measured."""
     rows = [row for case in result["cases"].values() for row in _rows(case)]
-    missed = [f"{title}: {beside}, wanted {wanted}" for title, *_, beside, wanted, met in rows if met is False]
+    missed = [
+        f"{title}{': ' if title else 'its '}{beside}, wanted {wanted}"
+        for title, *_, beside, wanted, met in rows
+        if met is False
+    ]
     lines = [("what", "seconds", "processor seconds", "peak MiB", "beside", "wanted"), ("---",) * 6]
     lines += [row[:-1] for row in rows]
     load = " to ".join(f"{value:.1f}" for value in sorted(result["load_average"])[:: len(result["load_average"]) - 1])
@@ -277,7 +281,7 @@ def _rows(case: Json) -> Iterator[tuple[Any, ...]]:
     excess = 100 * case["dense"]["excess"]
     yield _row(f"{title}: extract, rank {case['rank']}", extracted, f"dense SVDs take {faster:.0f} times as long",
                "20 times", faster >= 20)  # fmt: skip
-    yield "", "", "", "", f"error {excess:.2f} % above the optimum, at most", "1 %", excess <= 1
+    yield "", "", "", "", f"error {excess:.2f} % above the optimum at most, in those compared", "1 %", excess <= 1
     yield _peak(extracted, limit)
     counted = f"{case['dense']['layers']} of {extracted['layers']} layers"
     yield _row(f"dense SVDs of {counted}, one thread", case["dense"], "", "", None)
