@@ -16,7 +16,6 @@ from lorafold.commands.merge.run import merge
 from lorafold.common.errors import LorafoldError
 from lorafold.common.parallel import cpu_threads
 from lorafold.pipelines.merge.settings import MergeSettings
-from lorafold.runs import record_run
 from lorafold.runs.inputs import adapter_paths
 from lorafold.runs.run import Run
 from tests.builders import one_thread as one_thread
@@ -105,7 +104,7 @@ def test_without_an_adapter_there_are_no_metrics(pair, here, monkeypatch):
     def full_disk(*_, **__):
         raise LorafoldError("cannot be written")
 
-    monkeypatch.setattr(record_run, "save", full_disk)
+    monkeypatch.setattr("lorafold.commands.merge.run.save", full_disk)
     with pytest.raises(LorafoldError):
         merge(here, MergeConfig(**vars(SETTINGS), adapters=pair))
     assert left(here.folder) == []
