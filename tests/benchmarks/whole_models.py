@@ -270,8 +270,9 @@ def table(result: Json) -> str:
     environment = result["environment"]
     where = f"{environment['cpu']}, {environment['threads']} threads, torch {environment['torch']}"
     said = f"{'Missed: ' + '; '.join(missed) if missed else 'Nothing was missed'}. Measured on {where}, load average"
-    said += f" {load} (2 of it are these). SVDs are compared by processor seconds.\n\n"
-    return said + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    said += f" {load} (2 of it are these). SVDs are compared by processor seconds."
+    note = result.get("note", "")  # where not all was one run
+    return f"{said} {note}".rstrip() + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def _rows(case: Json) -> Iterator[tuple[Any, ...]]:
